@@ -1,0 +1,116 @@
+//! What a broker says of itself as it happens, for those who watch: the white-box checkers, the trace, the log.
+//!
+//! Events change nothing. The simulator hashes them into the trace; the node logs a few.
+
+use crate::id::{GroupId, Index, NodeId, Offset, ReplicaId, Term};
+
+/// Something that happened inside one broker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A group came back from the disk (or was made, with zeros).
+    Recovered {
+        /// The group.
+        group: GroupId,
+        /// Which replica of it this broker is.
+        replica: ReplicaId,
+        /// Its term on disk.
+        term: Term,
+        /// Its vote in that term; zero is none.
+        vote: ReplicaId,
+        /// What it knows to be committed.
+        commit: Index,
+        /// What its checkpoint covers.
+        applied: Index,
+        /// The end of its log.
+        last: Index,
+    },
+    /// An entry was put at the end of a replica's log, in memory; what stood at this index or after is gone.
+    Appended {
+        /// The group.
+        group: GroupId,
+        /// The entry's index.
+        index: Index,
+        /// The entry's term.
+        term: Term,
+        /// A digest of the entry's bytes.
+        digest: u64,
+    },
+    /// Everything up to this entry of this term is durable on this replica.
+    Persisted {
+        /// The group.
+        group: GroupId,
+        /// The last durable index.
+        index: Index,
+        /// The term of the entry there.
+        term: Term,
+    },
+    /// A hard state became durable.
+    HardStatePersisted {
+        /// The group.
+        group: GroupId,
+        /// The term.
+        term: Term,
+        /// The vote in it; zero is none.
+        vote: ReplicaId,
+    },
+    /// An entry was applied.
+    Applied {
+        /// The group.
+        group: GroupId,
+        /// Its index.
+        index: Index,
+        /// Its term.
+        term: Term,
+        /// A digest of the state machine's externally visible result: chained over every entry applied so far.
+        digest: u64,
+        /// The offset the next record will get (partitions; zero for the controller).
+        next_offset: Offset,
+        /// The first offset served.
+        log_start: Offset,
+    },
+    /// A replica won an election.
+    Elected {
+        /// The group.
+        group: GroupId,
+        /// The term it leads.
+        term: Term,
+    },
+    /// A leader applied its own term's first entry and serves.
+    Serving {
+        /// The group.
+        group: GroupId,
+        /// The term it leads.
+        term: Term,
+    },
+    /// A leader no longer leads.
+    Deposed {
+        /// The group.
+        group: GroupId,
+        /// The term it now knows.
+        term: Term,
+    },
+    /// The voters and learners of a group changed, or were learned at recovery.
+    Configured {
+        /// The group.
+        group: GroupId,
+        /// The index the configuration comes from; zero is the first.
+        index: Index,
+        /// Voters; in a joint configuration the incoming ones.
+        voters: Vec<(NodeId, ReplicaId)>,
+        /// Voters of the outgoing half of a joint configuration.
+        outgoing: Vec<ReplicaId>,
+    },
+    /// A checkpoint mark became durable.
+    Checkpointed {
+        /// The group.
+        group: GroupId,
+        /// What it covers.
+        applied: Index,
+    },
+    /// The broker has recovered everything it holds, and takes part.
+    Started,
+    /// A rare situation, named in [`crate::marks`], was met.
+    Sometimes(&'static str),
+    /// Something an operator should read.
+    Note(String),
+}

@@ -1,0 +1,30 @@
+//! Every bound of the system has a name here.
+
+/// The largest request a client may send, frame length excluded (Kafka: `socket.request.max.bytes`).
+pub const REQUEST_BYTES_MAX: u32 = 100 * 1024 * 1024;
+/// The largest envelope another broker may send.
+pub const ENVELOPE_BYTES_MAX: u32 = 128 * 1024 * 1024;
+/// How much payload is gathered into one envelope; one larger message makes an envelope of its own.
+pub const ENVELOPE_PAYLOAD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The longest topic name (Kafka: `Topic.MAX_NAME_LENGTH`).
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// The most partitions one topic may have.
+pub const TOPIC_PARTITIONS_MAX: i32 = 10_000;
+/// The most bytes one compressed batch may unfold to.
+pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How many batches of a producer are remembered per partition (KIP-98: five may be in flight).
+pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
+/// The most producers remembered per partition; the longest silent one makes room.
+pub const PRODUCERS_MAX: usize = 100_000;
+/// How long a producer may be silent in a partition before it is forgotten there (Kafka: `producer.id.expiration.ms`).
+pub const PRODUCER_EXPIRES_AFTER_MS: u64 = 24 * 60 * 60 * 1_000;
+/// The most bytes one Fetch answer carries, whatever the client allows.
+pub const FETCH_RESPONSE_BYTES_MAX: u32 = 55 * 1024 * 1024;
+/// The most requests of one connection that may be unanswered before it is muted.
+pub const CONNECTION_REQUESTS_MAX: usize = 256;
+/// The most bytes of produce requests of one connection that may be unanswered before it is muted.
+pub const CONNECTION_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The largest block of the journal; one larger frame makes a block of its own.
+pub const JOURNAL_BLOCK_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The longest a client may let a Fetch wait.
+pub const FETCH_WAIT_MS_MAX: i32 = 300_000;

@@ -1,0 +1,32 @@
+//! Rare situations by name: a simulation that never meets one of them has a blind spot there.
+//!
+//! Met ones are told as [`Event::Sometimes`](crate::event::Event::Sometimes); campaigns count them against [`ALL`].
+
+/// Recovery found the journal's last block torn, and cut it.
+pub const JOURNAL_CUT: &str = "journal-cut";
+/// A follower threw away entries that another leader replaced.
+pub const CONFLICT_TRUNCATED: &str = "conflict-truncated";
+/// A leader lost its office with proposals of its own under way.
+pub const PROPOSALS_LOST: &str = "proposals-lost";
+/// A batch that was sent twice was answered with its first offset.
+pub const DUPLICATE_ANSWERED: &str = "duplicate-answered";
+/// A batch came before the one that precedes it.
+pub const SEQUENCE_GAP: &str = "sequence-gap";
+/// Entries were written into the journal again, so that an old file could be reused.
+pub const ENTRIES_CARRIED: &str = "entries-carried";
+/// A fetch was answered from the disk.
+pub const FETCHED_FROM_DISK: &str = "fetched-from-disk";
+/// A group came back with committed entries that its checkpoint did not cover.
+pub const REAPPLIED: &str = "reapplied";
+
+/// Every mark there is.
+pub const ALL: &[&str] = &[
+    JOURNAL_CUT,
+    CONFLICT_TRUNCATED,
+    PROPOSALS_LOST,
+    DUPLICATE_ANSWERED,
+    SEQUENCE_GAP,
+    ENTRIES_CARRIED,
+    FETCHED_FROM_DISK,
+    REAPPLIED,
+];
