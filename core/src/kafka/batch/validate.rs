@@ -1,0 +1,223 @@
+//! From bytes a producer sent to a batch that later code trusts.
+
+use bytes::{Bytes, BytesMut};
+
+use super::header::{Compression, Damage, HEADER_BYTES, Header, MAGIC_AT, NO_PRODUCER};
+use super::record::Records;
+use super::stored::Stored;
+use crate::id::{Offset, ProducerId};
+use crate::kafka::compress::decompress;
+use crate::kafka::errors::ErrorCode;
+use crate::limits::DECOMPRESSED_BYTES_MAX;
+use crate::time::Timestamp;
+
+/// One v2 batch without a place in a log yet.
+///
+/// - The header was parsed, and its length is the length of the bytes.
+/// - `last_offset_delta + 1 == record_count`, which is above zero.
+/// - The CRC fits, unless it was never looked at ([`Batch::parse`]).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Batch {
+    header: Header,
+    bytes: Bytes,
+}
+
+/// Checks what a client wants appended to one partition.
+///
+/// The records of an uncompressed batch are walked, and the largest timestamp is set right if the client left it unset or wrong.
+/// So are those of a compressed one, unfolded up to [`DECOMPRESSED_BYTES_MAX`] bytes: a batch that nobody could read, or that lies
+/// about its records, would otherwise be found by every consumer. It is kept as it was sent.
+///
+/// # Errors
+/// The code a Kafka broker answers: `CorruptMessage` for no batch at all, a wrong length or CRC; `UnsupportedForMessageFormat`
+/// for magic 0 and 1; `UnsupportedCompressionType` for an unknown codec; `InvalidTimestamp` if the client claims the
+/// broker's timestamp; `InvalidRecord` for everything else, a second batch included.
+pub fn validate(records: Option<Bytes>) -> Result<Batch, ErrorCode> {
+    let bytes = records.ok_or(ErrorCode::CorruptMessage)?;
+    if matches!(bytes.get(MAGIC_AT), Some(0 | 1)) {
+        return Err(ErrorCode::UnsupportedForMessageFormat);
+    }
+    let header = Header::read(&bytes).map_err(|damage| error_of(&damage))?;
+    if header.total_bytes() > bytes.len() {
+        return Err(ErrorCode::CorruptMessage);
+    }
+    // KIP-98: from Produce 3 on exactly one batch for each partition.
+    if header.total_bytes() < bytes.len() {
+        return Err(ErrorCode::InvalidRecord);
+    }
+    let batch = Batch { header, bytes };
+    batch.check_crc().map_err(|damage| error_of(&damage))?;
+    batch.check_client_header()?;
+    let max_timestamp = match header.compression {
+        Compression::None => walk(&header, batch.payload()),
+        codec @ (Compression::Gzip | Compression::Snappy | Compression::Lz4 | Compression::Zstd) => {
+            let payload = decompress(codec, batch.payload(), DECOMPRESSED_BYTES_MAX)
+                .map_err(|error| error_of(&Damage::Compressed(error)))?;
+            walk(&header, &payload)
+        }
+    };
+    let max_timestamp = max_timestamp.map_err(|damage| error_of(&damage))?;
+    if max_timestamp == header.max_timestamp {
+        Ok(batch)
+    } else {
+        Ok(batch.rebuilt(Header { max_timestamp, ..header }))
+    }
+}
+
+fn error_of(damage: &Damage) -> ErrorCode {
+    match damage {
+        Damage::Short | Damage::Length(_) | Damage::Magic(_) | Damage::Crc { .. } => ErrorCode::CorruptMessage,
+        Damage::Codec(_) => ErrorCode::UnsupportedCompressionType,
+        Damage::Header(_) | Damage::Record(_) | Damage::Compressed(_) => ErrorCode::InvalidRecord,
+    }
+}
+
+/// Walks every record; gives the largest timestamp.
+fn walk(header: &Header, payload: &[u8]) -> Result<i64, Damage> {
+    let mut max_timestamp = i64::MIN;
+    for (expected_delta, record) in (0..).zip(Records::new(payload, header.record_count)) {
+        let record = record?;
+        if record.offset_delta != expected_delta {
+            return Err(Damage::Record("offset deltas are not consecutive"));
+        }
+        let timestamp = header
+            .base_timestamp
+            .checked_add(record.timestamp_delta)
+            .ok_or(Damage::Record("its timestamp is out of range"))?;
+        max_timestamp = max_timestamp.max(timestamp);
+    }
+    Ok(max_timestamp)
+}
+
+impl Batch {
+    /// Reads one batch that was validated before it was proposed. Only the header is looked at: entries of the replicated log
+    /// are under checksums of their own.
+    ///
+    /// # Errors
+    /// If the bytes are not exactly one batch, or its counts do not fit.
+    pub fn parse(bytes: Bytes) -> Result<Self, Damage> {
+        let header = Header::read(&bytes)?;
+        if header.total_bytes() != bytes.len() {
+            return Err(Damage::Length(header.batch_length));
+        }
+        let batch = Self { header, bytes };
+        if batch.counts_fit() { Ok(batch) } else { Err(Damage::Header("the count does not fit the last offset")) }
+    }
+
+    fn counts_fit(&self) -> bool {
+        self.header.record_count > 0 && self.header.last_offset_delta == self.header.record_count - 1
+    }
+
+    fn check_crc(&self) -> Result<(), Damage> {
+        super::stored::check_crc(&self.header, &self.bytes)
+    }
+
+    fn check_client_header(&self) -> Result<(), ErrorCode> {
+        let header = &self.header;
+        if header.base_offset != 0 || !self.counts_fit() || header.is_control() || header.has_delete_horizon() {
+            return Err(ErrorCode::InvalidRecord);
+        }
+        if header.is_log_append_time() {
+            return Err(ErrorCode::InvalidTimestamp);
+        }
+        // Idempotent means all three (KIP-98); a transaction is idempotent.
+        let idempotent = header.producer_id >= 0 && header.producer_epoch >= 0 && header.base_sequence >= 0;
+        let anonymous = header.producer_id == NO_PRODUCER && !header.is_transactional();
+        if idempotent || anonymous { Ok(()) } else { Err(ErrorCode::InvalidRecord) }
+    }
+
+    /// The same records under another header: the CRC is computed anew and the bytes are copied.
+    fn rebuilt(&self, mut header: Header) -> Self {
+        header.seal(self.payload());
+        let mut bytes = BytesMut::with_capacity(self.bytes.len());
+        bytes.extend_from_slice(&header.write());
+        bytes.extend_from_slice(self.payload());
+        Self { header, bytes: bytes.freeze() }
+    }
+
+    /// The batch stamped with the broker's time: what a topic with `message.timestamp.type=LogAppendTime` keeps. Its readers
+    /// ignore the records' own timestamps.
+    pub fn with_log_append_time(&self, at: Timestamp) -> Self {
+        let mut header = self.header;
+        header.set_log_append_time(at.0);
+        self.rebuilt(header)
+    }
+
+    /// Gives the batch its place: the header is rebuilt beside the shared payload. The CRC covers neither field.
+    ///
+    /// Panics if the offsets leave the range of an `i64` or `base` is negative.
+    pub fn assign(&self, base: Offset, leader_epoch: i32) -> Stored {
+        let header = Header { base_offset: base.0, leader_epoch, ..self.header };
+        Stored::new(&header, self.bytes.slice(HEADER_BYTES..))
+    }
+
+    fn payload(&self) -> &[u8] {
+        &self.bytes[HEADER_BYTES..]
+    }
+
+    /// The whole batch, as it goes over the wire.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    /// How many bytes the whole batch has.
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Who sent it, if idempotent.
+    pub fn producer_id(&self) -> Option<ProducerId> {
+        (self.header.producer_id >= 0).then_some(ProducerId(self.header.producer_id))
+    }
+
+    /// In which life of the producer; meaningless without an id.
+    pub fn producer_epoch(&self) -> i16 {
+        self.header.producer_epoch
+    }
+
+    /// The sequence number of the first record; meaningless without an id.
+    pub fn base_sequence(&self) -> i32 {
+        self.header.base_sequence
+    }
+
+    /// The sequence number of the last record, which follows 2^31-1 with 0; meaningless without an id.
+    pub fn last_sequence(&self) -> i32 {
+        self.header.base_sequence.wrapping_add(self.header.last_offset_delta) & i32::MAX
+    }
+
+    /// Whether it is part of a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.header.is_transactional()
+    }
+
+    /// How many records there are; above zero.
+    pub fn record_count(&self) -> i32 {
+        self.header.record_count
+    }
+
+    /// `record_count - 1`.
+    pub fn last_offset_delta(&self) -> i32 {
+        self.header.last_offset_delta
+    }
+
+    /// What timestamp deltas are added to.
+    pub fn base_timestamp(&self) -> Timestamp {
+        Timestamp(self.header.base_timestamp)
+    }
+
+    /// The largest timestamp of a record.
+    pub fn max_timestamp(&self) -> Timestamp {
+        Timestamp(self.header.max_timestamp)
+    }
+
+    /// How the records are compressed.
+    pub fn compression(&self) -> Compression {
+        self.header.compression
+    }
+}

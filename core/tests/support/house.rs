@@ -1,0 +1,364 @@
+//! A house for brokers in tests: instant disks in memory, a network that delivers in order, time that moves when told.
+//!
+//! Prints what it carries out, for golden scripts. Everything passes as bytes, through the functions a host calls.
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part of the house")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+
+use bytes::{Bytes, BytesMut};
+use tidelog_core::broker::{Boot, Broker, Config, Member, Settings};
+use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, Effect, Effects, Input};
+use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, NodeId, ReplicaId, RequestId};
+use tidelog_core::kafka::{
+    ApiKey, RequestBody, RequestHeader, Response, ResponseBody, decode_request, decode_response, encode_request,
+};
+use tidelog_core::mutants::Mutants;
+use tidelog_core::peer::Envelope;
+use tidelog_core::time::{Duration, Instant, Now, Timestamp};
+
+/// A disk that does everything at once and forgets nothing.
+#[derive(Default)]
+pub struct Disk {
+    pub files: BTreeMap<FileId, Vec<u8>>,
+}
+
+impl Disk {
+    pub fn run(&mut self, command: &DiskCommand) -> Result<DiskOutput, DiskError> {
+        match command {
+            DiskCommand::List => {
+                Ok(DiskOutput::Listed(self.files.iter().map(|(file, bytes)| (*file, bytes.len() as u64)).collect()))
+            }
+            DiskCommand::Read { file, at, len } => {
+                let bytes = self.files.get(file).ok_or(DiskError::Missing)?;
+                let from = (*at as usize).min(bytes.len());
+                let to = (at + len).min(bytes.len() as u64) as usize;
+                Ok(DiskOutput::Read(Bytes::copy_from_slice(&bytes[from..to])))
+            }
+            DiskCommand::Write { file, at, bytes, durable: _ } => {
+                let content = self.files.get_mut(file).ok_or(DiskError::Missing)?;
+                let mut at = *at as usize;
+                for slice in bytes {
+                    assert!(at + slice.len() <= content.len(), "a write stays within what was allocated");
+                    content[at..at + slice.len()].copy_from_slice(slice);
+                    at += slice.len();
+                }
+                Ok(DiskOutput::Done)
+            }
+            DiskCommand::Sync { .. } => Ok(DiskOutput::Done),
+            DiskCommand::Allocate { file, len } => {
+                let content = self.files.entry(*file).or_default();
+                if content.len() < *len as usize {
+                    content.resize(*len as usize, 0);
+                }
+                Ok(DiskOutput::Done)
+            }
+            DiskCommand::Truncate { file, len } => {
+                self.files.get_mut(file).ok_or(DiskError::Missing)?.truncate(*len as usize);
+                Ok(DiskOutput::Done)
+            }
+            DiskCommand::Remove { file } => {
+                self.files.remove(file);
+                Ok(DiskOutput::Done)
+            }
+        }
+    }
+}
+
+pub struct Home {
+    pub broker: Broker,
+    pub disk: Disk,
+    pub boots: u64,
+    pub wake_at: Option<Instant>,
+    pub next_request: u64,
+    pub stopped: bool,
+}
+
+/// Brokers, and what is under way between them.
+pub struct House {
+    pub now: Now,
+    pub homes: BTreeMap<NodeId, Home>,
+    pub inputs: VecDeque<(NodeId, Input)>,
+    pub answers: Vec<(NodeId, ConnId, Response)>,
+    pub log: String,
+    pub printing: bool,
+    pub largest_envelope: usize,
+    pub directories: BTreeMap<NodeId, DirectoryId>,
+    nodes: u32,
+    asked: BTreeMap<(NodeId, ConnId, RequestId), (ApiKey, i16)>,
+}
+
+impl House {
+    pub fn new(nodes: u32) -> Self {
+        let mut house = Self {
+            now: Now { mono: Instant(1_000_000), wall: Timestamp(1_700_000_000_000) },
+            homes: BTreeMap::new(),
+            inputs: VecDeque::new(),
+            answers: Vec::new(),
+            log: String::new(),
+            printing: false,
+            largest_envelope: 0,
+            directories: BTreeMap::new(),
+            nodes,
+            asked: BTreeMap::new(),
+        };
+        for node in 1..=nodes {
+            house.start(NodeId(node), Disk::default(), 1);
+        }
+        house.settle();
+        house
+    }
+
+    fn config(&self, node: NodeId) -> Config {
+        Config {
+            cluster: ClusterId([7; 16]),
+            node,
+            directory: self.directories.get(&node).copied().unwrap_or(DirectoryId([node.0 as u8; 16])),
+            members: (1..=self.nodes)
+                .map(|id| Member { node: NodeId(id), replica: ReplicaId(u64::from(id)), voter: true })
+                .collect(),
+            host: format!("host{}", node.0),
+            port: 9092,
+            rack: None,
+            auto_create: self.nodes == 1,
+            settings: Settings::simulation(),
+            mutants: Mutants::default(),
+        }
+    }
+
+    pub fn start(&mut self, node: NodeId, disk: Disk, boots: u64) {
+        let boot = Boot { counter: boots, seed: u64::from(node.0) * 1_000 + boots };
+        let broker = Broker::new(self.config(node), boot);
+        let home = Home { broker, disk, boots, wake_at: None, next_request: 1, stopped: false };
+        self.homes.insert(node, home);
+        self.inputs.push_back((node, Input::Wake));
+    }
+
+    /// Ends the process; the disk stays.
+    pub fn restart(&mut self, node: NodeId) {
+        let home = self.homes.remove(&node).expect("it lives");
+        self.inputs.retain(|(to, _)| *to != node);
+        self.asked.retain(|(to, ..), _| *to != node);
+        self.start(node, home.disk, home.boots + 1);
+        self.settle();
+    }
+
+    /// Carries everything out until nothing is left to do at this moment.
+    pub fn settle(&mut self) {
+        let mut out = Effects::default();
+        let mut steps = 0;
+        while let Some((node, input)) = self.inputs.pop_front() {
+            steps += 1;
+            assert!(steps < 1_000_000, "the house comes to rest");
+            let Some(home) = self.homes.get_mut(&node) else {
+                continue;
+            };
+            if self.printing {
+                let _ = writeln!(self.log, "{node:?} <- {}", describe_input(&input));
+            }
+            home.broker.step(self.now, input, &mut out);
+            home.broker.check();
+            for event in out.events.drain(..) {
+                if self.printing {
+                    let _ = writeln!(self.log, "{node:?}    event {event:?}");
+                }
+            }
+            for effect in out.effects.drain(..) {
+                self.carry_out(node, effect);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, node: NodeId, effect: Effect) {
+        if self.printing {
+            let _ = writeln!(self.log, "{node:?} -> {}", describe_effect(&effect));
+        }
+        let Some(home) = self.homes.get_mut(&node) else { return };
+        match effect {
+            Effect::Respond { conn, id, response } => {
+                let (key, version) = self.asked.remove(&(node, conn, id)).expect("an answer has a question");
+                let frame = joined(response.encode()).split_off(4);
+                let decoded = decode_response(frame.freeze(), key, version).expect("an answer can be read");
+                self.answers.push((node, conn, decoded));
+            }
+            Effect::Close { conn, reason: _ } => self.inputs.push_back((node, Input::Closed { conn })),
+            Effect::Mute { .. } | Effect::Unmute { .. } => {}
+            Effect::Send { to, envelope } => {
+                let frame = joined(envelope.encode()).split_off(4);
+                self.largest_envelope = self.largest_envelope.max(frame.len());
+                let envelope = Envelope::decode(frame.freeze()).expect("an envelope can be read");
+                self.inputs.push_back((to, Input::Peer { from: node, envelope }));
+            }
+            Effect::Disk { op, command } => {
+                let result = home.disk.run(&command);
+                self.inputs.push_back((node, Input::DiskDone { op, result }));
+            }
+            Effect::Compute { job, job_input } => {
+                self.inputs.push_back((node, Input::Computed { job, output: job_input.run() }));
+            }
+            Effect::WakeAt(at) => home.wake_at = Some(at),
+            Effect::Halt(_) => home.stopped = true,
+        }
+    }
+
+    /// Lets time pass, waking whoever asked for it.
+    pub fn pass(&mut self, span: Duration) {
+        let end = self.now.mono + span;
+        loop {
+            let due = self.homes.iter().filter_map(|(node, home)| Some((home.wake_at?, *node))).min();
+            match due.filter(|(at, _)| *at <= end) {
+                Some((at, node)) => {
+                    self.advance(at);
+                    if let Some(home) = self.homes.get_mut(&node) {
+                        home.wake_at = None;
+                    }
+                    self.inputs.push_back((node, Input::Wake));
+                    self.settle();
+                }
+                None => {
+                    self.advance(end);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, to: Instant) {
+        let to = to.max(self.now.mono);
+        let passed = to.since(self.now.mono);
+        self.now = Now { mono: to, wall: Timestamp(self.now.wall.0 + passed.as_millis() as i64) };
+    }
+
+    pub fn open(&mut self, node: NodeId, conn: u64) -> ConnId {
+        let conn = ConnId(conn);
+        self.inputs.push_back((node, Input::Opened { conn, peer: "test".into() }));
+        self.settle();
+        conn
+    }
+
+    /// Sends a request as bytes.
+    pub fn send(&mut self, node: NodeId, conn: ConnId, version: i16, body: &RequestBody) -> RequestId {
+        let home = self.homes.get_mut(&node).expect("it lives");
+        let id = RequestId(home.next_request);
+        home.next_request += 1;
+        let api_key = body.api_key();
+        let header = RequestHeader {
+            api_key,
+            api_version: version,
+            correlation_id: id.0 as i32,
+            client_id: Some("test".into()),
+        };
+        let frame = joined(encode_request(&header, body)).split_off(4);
+        let request = decode_request(frame.freeze()).expect("a request can be read");
+        self.asked.insert((node, conn, id), (api_key, version));
+        self.inputs.push_back((node, Input::Request { conn, id, request }));
+        self.settle();
+        id
+    }
+
+    /// Sends a request and waits for its answer, at most ten seconds.
+    pub fn ask(&mut self, node: NodeId, conn: ConnId, version: i16, body: impl Into<RequestBody>) -> ResponseBody {
+        self.answers.clear();
+        self.send(node, conn, version, &body.into());
+        for _ in 0..1_000 {
+            if let Some((.., response)) = self.answers.pop() {
+                return response.body;
+            }
+            self.pass(Duration::from_millis(10));
+        }
+        panic!("no answer in ten seconds");
+    }
+
+    /// Waits until every broker is ready.
+    pub fn ready(&mut self) {
+        for _ in 0..1_000 {
+            if self.homes.values().all(|home| home.broker.status().ready) {
+                return;
+            }
+            self.pass(Duration::from_millis(20));
+        }
+        panic!("not ready: {:?}", self.homes.values().map(|home| home.broker.status().waiting_for).collect::<Vec<_>>());
+    }
+}
+
+pub fn joined(slices: Vec<Bytes>) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
+    bytes
+}
+
+fn describe_input(input: &Input) -> String {
+    match input {
+        Input::Wake => "wake".into(),
+        Input::Opened { conn, .. } => format!("opened {conn:?}"),
+        Input::Request { conn, id, request } => {
+            format!("request {conn:?} {id:?} {:?} v{}", request.header.api_key, request.header.api_version)
+        }
+        Input::Closed { conn } => format!("closed {conn:?}"),
+        Input::Peer { from, envelope } => format!("from {from:?} {}", describe_envelope(envelope)),
+        Input::DiskDone { op, result } => format!("disk {op:?} {}", describe_result(result)),
+        Input::Computed { job, output } => format!("computed {job:?} {output:?}"),
+        Input::Stop => "stop".into(),
+    }
+}
+
+fn describe_result(result: &Result<DiskOutput, DiskError>) -> String {
+    match result {
+        Ok(DiskOutput::Listed(files)) => format!("listed {} files", files.len()),
+        Ok(DiskOutput::Read(bytes)) => format!("read {} bytes", bytes.len()),
+        Ok(DiskOutput::Done) => "done".into(),
+        Err(error) => format!("failed {error:?}"),
+    }
+}
+
+fn describe_envelope(envelope: &Envelope) -> String {
+    let mut parts: Vec<String> = envelope
+        .messages
+        .iter()
+        .map(|message| {
+            let raft = &message.raft;
+            format!(
+                "{:?} {:?} {:?} at {:?} commit {:?} entries {}{}",
+                message.group,
+                raft.kind,
+                raft.term,
+                raft.index,
+                raft.commit,
+                raft.entries.len(),
+                if raft.reject { " no" } else { "" }
+            )
+        })
+        .collect();
+    parts.extend(envelope.leading.iter().map(|(group, term)| format!("leads {group:?} {term:?}")));
+    parts.extend(envelope.commands.iter().map(|_| "command".to_owned()));
+    parts.join("; ")
+}
+
+fn describe_effect(effect: &Effect) -> String {
+    match effect {
+        Effect::Respond { conn, id, response } => format!("respond {conn:?} {id:?} {:?}", response.api_key),
+        Effect::Close { conn, reason } => format!("close {conn:?}: {reason}"),
+        Effect::Mute { conn } => format!("mute {conn:?}"),
+        Effect::Unmute { conn } => format!("unmute {conn:?}"),
+        Effect::Send { to, envelope } => format!("to {to:?} {}", describe_envelope(envelope)),
+        Effect::Disk { op, command } => format!("disk {op:?} {}", describe_command(command)),
+        Effect::Compute { job, .. } => format!("compute {job:?}"),
+        Effect::WakeAt(_) => "wake me".into(),
+        Effect::Halt(why) => format!("halt {why:?}"),
+    }
+}
+
+fn describe_command(command: &DiskCommand) -> String {
+    match command {
+        DiskCommand::List => "list".into(),
+        DiskCommand::Read { file, at, len } => format!("read {file} at {at}, {len} bytes"),
+        DiskCommand::Write { file, at, bytes, durable } => {
+            let len: usize = bytes.iter().map(Bytes::len).sum();
+            format!("write {file} at {at}, {len} bytes{}", if *durable { ", durably" } else { "" })
+        }
+        DiskCommand::Sync { files } => format!("sync {files:?}"),
+        DiskCommand::Allocate { file, len } => format!("allocate {file}, {len} bytes"),
+        DiskCommand::Truncate { file, len } => format!("truncate {file} to {len} bytes"),
+        DiskCommand::Remove { file } => format!("remove {file}"),
+    }
+}
