@@ -1,0 +1,448 @@
+//! Writing: gathers what is appended, seals it into blocks, opens and recycles files.
+//!
+//! Promises that exactly one block is in flight, and that a file opens with a base. Does not know how a journal is read.
+
+mod files;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::base::UsedFile;
+use super::block::{BlockDraft, FileHeader, block_bytes_bound};
+use super::frame::{Body, Draft, ENTRY_HEADER_BYTES, FRAME_ALIGN, FRAME_HEADER_BYTES, Salt, Stamp};
+use super::gather::{Gather, round_up};
+use super::table::Table;
+use super::{Cut, Done, Entry, HardState, Identity, Mark, Settings, Ticket};
+use crate::effect::{DiskCommand, DiskError, DiskResult};
+use crate::id::{FileIds, GroupId, Index};
+
+pub(super) use files::{InUse, Slot};
+
+#[derive(Debug)]
+struct Item {
+    ticket: Ticket,
+    group: GroupId,
+    body: Body,
+    lazy: bool,
+    /// The most bytes its frames can take.
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    tag: u64,
+    durable: Ticket,
+    /// It opens a file: the base lists these older ones.
+    listed: Option<BTreeSet<u64>>,
+}
+
+/// The open journal.
+///
+/// - At most one block is in flight.
+/// - Every live entry stands in a file in use, or waits in the queue.
+/// - Free files are not in use.
+#[derive(Debug)]
+pub(super) struct Writer {
+    settings: Settings,
+    identity: Identity,
+    salt: Salt,
+    table: Table,
+    in_use: BTreeMap<u64, InUse>,
+    /// The sequence of the file written to; before the first base is durable there is none.
+    current: Option<u64>,
+    cut: Option<Cut>,
+    free: BTreeSet<Slot>,
+    /// Free once the next base is durable.
+    pinned: BTreeSet<Slot>,
+    /// Whether a base of this incarnation is durable.
+    open: bool,
+    next_sequence: u64,
+    next_block: u64,
+    next_tag: u64,
+    queue: VecDeque<Item>,
+    /// The number of the first item in the queue, counted from the beginning of time.
+    queue_start: u64,
+    /// Where in the queue a group's last item is a lazy hard state.
+    lazy_at: BTreeMap<GroupId, u64>,
+    /// Items in the queue that are not lazy.
+    eager: usize,
+    last_ticket: Ticket,
+    durable: Ticket,
+    sealed: bool,
+    seal_wanted: bool,
+    in_flight: Option<InFlight>,
+    allocating: Option<(u64, Slot)>,
+    /// An allocation failed, and nothing has changed since.
+    full: bool,
+    full_retry: bool,
+}
+
+/// What recovery hands over.
+pub(super) struct Start {
+    pub(super) settings: Settings,
+    pub(super) identity: Identity,
+    pub(super) table: Table,
+    pub(super) in_use: BTreeMap<u64, InUse>,
+    pub(super) cut: Option<Cut>,
+    pub(super) free: BTreeSet<Slot>,
+    pub(super) pinned: BTreeSet<Slot>,
+    pub(super) next_sequence: u64,
+    pub(super) next_block: u64,
+    pub(super) next_tag: u64,
+}
+
+fn entries_bytes(entries: &[Entry], each: u64) -> u64 {
+    let payload: u64 = entries.iter().map(|entry| (entry.context.len() + entry.data.len()) as u64).sum();
+    payload + each * entries.len() as u64
+}
+
+impl Writer {
+    pub(super) fn new(start: Start) -> Self {
+        let Start { settings, identity, table, in_use, cut, free, pinned, .. } = start;
+        let salt = Salt::of(&identity);
+        Self {
+            settings,
+            identity,
+            salt,
+            table,
+            in_use,
+            current: None,
+            cut,
+            free,
+            pinned,
+            open: false,
+            next_sequence: start.next_sequence,
+            next_block: start.next_block,
+            next_tag: start.next_tag,
+            queue: VecDeque::new(),
+            queue_start: 0,
+            lazy_at: BTreeMap::new(),
+            eager: 0,
+            last_ticket: Ticket(0),
+            durable: Ticket(0),
+            sealed: false,
+            seal_wanted: false,
+            in_flight: None,
+            allocating: None,
+            full: false,
+            full_retry: false,
+        }
+    }
+
+    fn gather(&mut self, group: GroupId, body: Body, lazy: bool, payload: u64) -> Ticket {
+        self.last_ticket.0 += 1;
+        self.full_retry = true;
+        if lazy {
+            if let Some(at) = self.lazy_at.get(&group) {
+                // The group's last word so far is a lazy one: this one takes its place, and its write is no later.
+                self.queue[(at - self.queue_start) as usize].body = body;
+                return self.last_ticket;
+            }
+            self.lazy_at.insert(group, self.queue_start + self.queue.len() as u64);
+        } else {
+            self.lazy_at.remove(&group);
+            self.eager += 1;
+        }
+        let bytes = round_up(FRAME_HEADER_BYTES + payload, FRAME_ALIGN);
+        self.queue.push_back(Item { ticket: self.last_ticket, group, body, lazy, bytes });
+        self.last_ticket
+    }
+
+    pub(super) fn append(
+        &mut self,
+        group: GroupId,
+        entries: Vec<Entry>,
+        truncate_from: Option<Index>,
+        hard: Option<HardState>,
+    ) -> Ticket {
+        let contiguous = entries.windows(2).all(|pair| pair[0].index.next() == pair[1].index);
+        assert!(contiguous, "group {group}: appended entries are contiguous");
+        let payload = 8 + 24 + 4 + entries_bytes(&entries, ENTRY_HEADER_BYTES);
+        self.gather(group, Body::Append { truncate_from, hard, entries }, false, payload)
+    }
+
+    pub(super) fn hard_state(&mut self, group: GroupId, hard: HardState, lazily: bool) -> Ticket {
+        self.gather(group, Body::Hard(hard), lazily, 24)
+    }
+
+    pub(super) fn mark(&mut self, group: GroupId, mark: Mark) -> Ticket {
+        let payload = 36 + mark.body.len() as u64;
+        self.gather(group, Body::Mark(mark), false, payload)
+    }
+
+    pub(super) fn carry(&mut self, group: GroupId, entries: Vec<Entry>) -> Ticket {
+        // Each may need a frame of its own.
+        let payload = entries_bytes(&entries, FRAME_HEADER_BYTES + FRAME_ALIGN + 4 + ENTRY_HEADER_BYTES);
+        self.gather(group, Body::Carry(entries), false, payload)
+    }
+
+    pub(super) fn forget(&mut self, group: GroupId) -> Ticket {
+        self.gather(group, Body::Forget, false, 0)
+    }
+
+    pub(super) fn absolve(&mut self) -> Ticket {
+        self.gather(GroupId(0), Body::Absolve, false, 0)
+    }
+
+    pub(super) fn seal(&mut self) {
+        self.seal_wanted = !self.sealed;
+    }
+
+    pub(super) fn durable(&self) -> Ticket {
+        self.durable
+    }
+
+    /// Whether the first base is durable.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub(super) fn is_idle_unsealed(&self) -> bool {
+        self.open && self.in_flight.is_none() && self.eager == 0 && !self.sealed && !self.seal_wanted
+    }
+
+    fn needed(&self) -> usize {
+        self.table.sequences().filter(|sequence| Some(*sequence) != self.current).count() + 1
+    }
+
+    pub(super) fn relief(&self) -> Vec<GroupId> {
+        let needed = self.needed();
+        let target = self.settings.files_target as usize;
+        if needed <= target {
+            return Vec::new();
+        }
+        let old = self.table.sequences().filter(|sequence| Some(*sequence) != self.current);
+        let old: BTreeSet<u64> = old.take(needed - target).collect();
+        let keeps = |group: &super::table::Group| group.runs().any(|run| old.contains(&run.sequence));
+        let groups = self.table.groups().filter(|(_, group)| !group.suspended && keeps(group));
+        groups.map(|(id, _)| id).collect()
+    }
+
+    pub(super) fn pressure(&self) -> bool {
+        let files_max = self.settings.files_max as usize;
+        // One file is being written, and one more must be free to turn to.
+        self.full || self.needed() + 1 >= files_max.max(3)
+    }
+
+    fn tag(&mut self) -> u64 {
+        self.next_tag += 1;
+        self.next_tag
+    }
+
+    pub(super) fn commands(&mut self, ids: &mut FileIds, out: &mut Vec<(u64, DiskCommand)>) {
+        if self.in_flight.is_none() && (self.eager > 0 || self.seal_wanted || self.current.is_none()) {
+            self.write(ids, out);
+        }
+        self.allocate_ahead(ids, out);
+    }
+
+    /// How many items of the queue go into the next block, and a bound of their bytes.
+    fn choose(&self) -> (usize, u64) {
+        let mut bytes = 0;
+        let mut items = 0;
+        for item in &self.queue {
+            if items > 0 && bytes + item.bytes > self.settings.block_bytes_max {
+                break;
+            }
+            bytes += item.bytes;
+            items += 1;
+        }
+        (items, bytes)
+    }
+
+    fn write(&mut self, ids: &mut FileIds, out: &mut Vec<(u64, DiskCommand)>) {
+        let sector = self.settings.sector_bytes;
+        let (items, bytes) = self.choose();
+        let bound = block_bytes_bound(bytes, items as u64, sector);
+        let fits = self.current.is_some_and(|sequence| {
+            let file = &self.in_use[&sequence];
+            file.used.end + bound <= file.len
+        });
+        if fits {
+            let drafts = self.take(items, self.current.expect("a block fits a file"));
+            return self.put(drafts, None, out);
+        }
+        if self.allocating.is_some() || (self.full && !self.full_retry) {
+            // No file to turn to, and a base takes time to prepare.
+            return;
+        }
+        let listed: BTreeSet<u64> =
+            self.in_use.keys().copied().filter(|sequence| self.table.needs(*sequence)).collect();
+        let base = self.base(&listed);
+        let base_bytes: u64 = base.iter().map(Draft::bytes).sum();
+        let groups = items as u64 + base.len() as u64;
+        // At least as much room again as the base takes, or files would hold little else.
+        let len = u64::from(sector) + block_bytes_bound(2 * base_bytes + bytes, groups, sector);
+        let len = len.max(self.settings.file_bytes);
+        let Some(slot) = self.free.iter().find(|slot| slot.allocated && slot.len >= len).copied() else {
+            return self.allocate(len, ids, out);
+        };
+        self.free.remove(&slot);
+        let sequence = self.next_sequence;
+        let mut drafts = base;
+        drafts.extend(self.take(items, sequence));
+        self.put(drafts, Some((slot, listed)), out);
+    }
+
+    /// Takes items off the queue and seals them as frames that will stand in file `sequence`.
+    fn take(&mut self, items: usize, sequence: u64) -> Vec<Draft> {
+        let mut drafts = Vec::with_capacity(items);
+        for _ in 0..items {
+            let Item { group, body, lazy, .. } = self.queue.pop_front().expect("chosen from the queue");
+            if self.lazy_at.get(&group) == Some(&self.queue_start) {
+                self.lazy_at.remove(&group);
+            }
+            self.queue_start += 1;
+            self.eager -= usize::from(!lazy);
+            self.seal_item(group, body, sequence, &mut drafts);
+        }
+        drafts
+    }
+
+    fn seal_item(&mut self, group: GroupId, body: Body, sequence: u64, drafts: &mut Vec<Draft>) {
+        let suspended = self.table.get(group).is_some_and(|group| group.suspended);
+        let append = self.table.next_append(group);
+        let fits = match &body {
+            Body::Carry(entries) => return self.seal_carry(group, entries, sequence, drafts),
+            Body::Absolve => {
+                self.table.all_suspended = false;
+                drafts.push(Draft::new(group, 0, &body));
+                return;
+            }
+            Body::Forget => {
+                self.table.forget(group, append);
+                Ok(())
+            }
+            Body::Append { .. } | Body::Hard(_) | Body::Mark(_) if suspended => Err("suspended: forget it first"),
+            Body::Append { truncate_from, hard, entries } => {
+                let range = entries.first().zip(entries.last()).map(|(first, last)| (first.index, last.index));
+                self.table.append(group, append, *truncate_from, *hard, range, sequence)
+            }
+            Body::Hard(hard) => self.table.hard(group, append, *hard),
+            Body::Mark(mark) => self.table.mark(group, append, mark.clone()),
+            Body::Directory(_) | Body::Base(_) | Body::Group(_) => unreachable!("never gathered"),
+        };
+        if let Err(misfit) = fits {
+            panic!("group {group}: {misfit}");
+        }
+        drafts.push(Draft::new(group, append, &body));
+    }
+
+    /// Carried entries keep the number they came with: neighbours of one append make one frame.
+    fn seal_carry(&mut self, group: GroupId, entries: &[Entry], sequence: u64, drafts: &mut Vec<Draft>) {
+        let live = |entry: &Entry| Some(self.table.get(group)?.run_of(entry.index)?.append);
+        let mut frames: Vec<(u64, Vec<Entry>)> = Vec::new();
+        for entry in entries {
+            let Some(append) = live(entry) else { continue };
+            match frames.last_mut() {
+                Some((last, run)) if *last == append && run.last().is_some_and(|e| e.index.next() == entry.index) => {
+                    run.push(entry.clone());
+                }
+                Some(_) | None => frames.push((append, vec![entry.clone()])),
+            }
+        }
+        for (append, run) in frames {
+            self.table.carry(group, append, run[0].index, run[run.len() - 1].index, sequence);
+            drafts.push(Draft::new(group, append, &Body::Carry(run)));
+        }
+    }
+
+    /// Issues the block: at the end of the current file, or with its header at the start of a new one.
+    fn put(&mut self, drafts: Vec<Draft>, opens: Option<(Slot, BTreeSet<u64>)>, out: &mut Vec<(u64, DiskCommand)>) {
+        let sector = self.settings.sector_bytes;
+        self.sealed = drafts.is_empty();
+        self.seal_wanted = false;
+        let draft = BlockDraft::new(drafts, sector);
+        let block = self.next_block;
+        self.next_block += 1;
+        let mut gather = Gather::default();
+        if let Some((slot, _)) = &opens {
+            let sequence = self.next_sequence;
+            self.next_sequence += 1;
+            let stamp = Stamp { sequence, boot: self.identity.boot, block };
+            FileHeader::new(&self.identity, slot.file, stamp, sector).put(&mut gather);
+            let start = u64::from(sector);
+            let used = UsedFile {
+                sequence,
+                file: slot.file,
+                boot: self.identity.boot,
+                start,
+                end: start,
+                first_block: block,
+                last_block: block,
+                damaged: Vec::new(),
+            };
+            self.in_use.insert(sequence, InUse { used, len: slot.len });
+            self.current = Some(sequence);
+        }
+        let sequence = self.current.expect("a file is open");
+        draft.put(&mut gather, self.salt, Stamp { sequence, boot: self.identity.boot, block });
+        let file = self.in_use.get_mut(&sequence).expect("the current file is in use");
+        let at = if opens.is_some() { 0 } else { file.used.end };
+        file.used.end += draft.bytes();
+        file.used.last_block = block;
+        assert!(file.used.end == at + gather.len() && file.used.end <= file.len, "a block stays within its file");
+        let file = file.used.file;
+        let tag = self.tag();
+        let durable = self.queue.front().map_or(self.last_ticket, |item| Ticket(item.ticket.0 - 1));
+        self.in_flight = Some(InFlight { tag, durable, listed: opens.map(|(_, listed)| listed) });
+        // mutant: ack-before-sync (ask for durable: false)
+        out.push((tag, DiskCommand::Write { file, at, bytes: gather.finish(), durable: true }));
+    }
+
+    /// Lets an allocation that met a full disk be tried again.
+    pub(super) fn retry(&mut self) {
+        self.full_retry = true;
+    }
+
+    /// A command came to its end. False if the journal can not go on.
+    pub(super) fn done(&mut self, tag: u64, result: DiskResult, out: &mut Vec<Done>) -> bool {
+        if let Some((_, mut slot)) = self.allocating.take_if(|(allocating, _)| *allocating == tag) {
+            match result {
+                Ok(_) => {
+                    slot.allocated = true;
+                    self.full = false;
+                    self.free.insert(slot);
+                }
+                Err(DiskError::Full) => {
+                    self.full = true;
+                    // Its length is unknown now: it is asked for again.
+                    self.free.insert(Slot { allocated: false, len: 0, ..slot });
+                    out.push(Done::Full);
+                }
+                Err(error) => {
+                    out.push(Done::Failed(format!("allocating {} failed: {error:?}", slot.file)));
+                    return false;
+                }
+            }
+            return true;
+        }
+        let Some(block) = self.in_flight.take_if(|block| block.tag == tag) else {
+            return true;
+        };
+        if let Err(error) = result {
+            out.push(Done::Failed(format!("writing the journal failed: {error:?}")));
+            return false;
+        }
+        if let Some(listed) = block.listed {
+            self.release(&listed);
+        }
+        if block.durable > self.durable {
+            self.durable = block.durable;
+            out.push(Done::Durable(self.durable));
+        }
+        true
+    }
+
+    /// Asserts the invariants of the type.
+    pub(super) fn check(&self) {
+        self.table.check();
+        for sequence in self.table.sequences() {
+            assert!(self.in_use.contains_key(&sequence), "live entries stand in files in use");
+        }
+        for slot in self.free.iter().chain(&self.pinned) {
+            assert!(self.in_use.values().all(|file| file.used.file != slot.file), "free files are not in use");
+        }
+        assert_eq!(self.eager, self.queue.iter().filter(|item| !item.lazy).count(), "eager items are counted");
+        assert!(self.durable <= self.last_ticket);
+    }
+}
