@@ -1,0 +1,3 @@
+//! What a partition folds beside its records.
+
+pub mod producers;
