@@ -1,0 +1,618 @@
+//! One replica of one group: what it proposes, holds, persists, commits and says.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use raft::eraftpb::{ConfState, Entry, HardState as RaftHardState, Message, MessageType};
+use raft::{RawNode, StateRole};
+
+use super::fence::{self, Refused};
+use super::terms::{Committed, Output, Recovered, Role, Setup, Token};
+use super::window::Window;
+use crate::effect::Effects;
+use crate::event::Event;
+use crate::id::{GroupId, Index, NodeId, ReplicaId, Term};
+use crate::journal::{self, Journal, Ticket};
+use crate::marks;
+use crate::mutants::Mutant;
+use crate::peer::{GroupMessage, RaftMessage};
+use crate::rng::mix;
+
+/// Something given to the journal, and what waits for it.
+#[derive(Debug)]
+struct Write {
+    ticket: Ticket,
+    ready: u64,
+    hard: Option<(Term, ReplicaId)>,
+    last: Option<(Index, Term)>,
+    messages: Vec<Message>,
+}
+
+/// One replica of a group.
+///
+/// - a message leaves only when the hard state of the term it was written in is durable
+/// - a sole voter with a write outstanding does not campaign
+/// - a proposal is answered as its own only at its own index in its own term
+pub struct Group {
+    setup: Setup,
+    raw: RawNode<Window>,
+    campaigns: u64,
+    role: Role,
+    role_term: Term,
+    writes: VecDeque<Write>,
+    hard_ticket: Option<Ticket>,
+    held: Vec<Message>,
+    proposals: Vec<(Token, Entry)>,
+    pending: BTreeMap<Index, (Term, Token)>,
+    reads: Vec<Token>,
+    rounds: BTreeMap<u64, Vec<Token>>,
+    next_round: u64,
+    confirmed: Vec<(Index, Vec<Token>)>,
+    applied: Index,
+    persisted: Index,
+    held_by_all: Index,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group")
+            .field("group", &self.setup.group)
+            .field("replica", &self.setup.replica)
+            .field("term", &self.term())
+            .field("role", &self.role)
+            .field("commit", &self.commit())
+            .field("applied", &self.applied)
+            .field("last", &self.last())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The most bytes of entries in one append message.
+const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// The most append messages on their way to one member.
+const MESSAGES_INFLIGHT_MAX: usize = 64;
+/// The most bytes of entries a leader appends beyond what is committed.
+const UNCOMMITTED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// The most bytes of committed entries given out at once.
+const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+impl Group {
+    /// A replica at the start of a life. `recovered.applied` is what its state machine has applied already.
+    pub fn new(setup: Setup, recovered: Recovered) -> Self {
+        let (last, commit) = (recovered.last(), recovered.commit());
+        assert!(recovered.applied <= last && recovered.applied >= recovered.base.0, "what is applied is in the log");
+        let mut hard = RaftHardState::default();
+        hard.term = recovered.hard.term.0;
+        hard.vote = recovered.hard.vote.0;
+        hard.commit = commit.0;
+        let conf = ConfState {
+            voters: setup.members.iter().filter(|member| member.2).map(|member| member.1.0).collect(),
+            learners: setup.members.iter().filter(|member| !member.2).map(|member| member.1.0).collect(),
+            ..ConfState::default()
+        };
+        let entries: Vec<Entry> = recovered.entries.into_iter().map(entry_from_journal).collect();
+        let window = Window::new(hard, conf, recovered.base, entries);
+        let config = raft::Config {
+            id: setup.replica.0,
+            election_tick: setup.election_ticks_min as usize,
+            heartbeat_tick: setup.heartbeat_ticks as usize,
+            min_election_tick: setup.election_ticks_min as usize,
+            max_election_tick: setup.election_ticks_max as usize,
+            applied: recovered.applied.0,
+            max_size_per_msg: MESSAGE_BYTES_MAX,
+            max_inflight_msgs: MESSAGES_INFLIGHT_MAX,
+            max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+            max_committed_size_per_ready: COMMITTED_BYTES_MAX,
+            check_quorum: true,
+            pre_vote: true,
+            ..raft::Config::default()
+        };
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raw = RawNode::new(&config, window, &logger).expect("the configuration is ours and valid");
+        let mut group = Self {
+            role_term: recovered.hard.term,
+            setup,
+            raw,
+            campaigns: 0,
+            role: Role::Following,
+            writes: VecDeque::new(),
+            hard_ticket: None,
+            held: Vec::new(),
+            proposals: Vec::new(),
+            pending: BTreeMap::new(),
+            reads: Vec::new(),
+            rounds: BTreeMap::new(),
+            next_round: 1,
+            confirmed: Vec::new(),
+            applied: recovered.applied,
+            persisted: last,
+            held_by_all: recovered.base.0,
+        };
+        group.set_timeout();
+        group
+    }
+
+    /// This replica's id.
+    pub fn replica(&self) -> ReplicaId {
+        self.setup.replica
+    }
+
+    /// The group's id.
+    pub fn id(&self) -> GroupId {
+        self.setup.group
+    }
+
+    /// Its term.
+    pub fn term(&self) -> Term {
+        Term(self.raw.raft.term)
+    }
+
+    /// The leader it knows of in its term, itself included.
+    pub fn leader(&self) -> Option<(NodeId, ReplicaId)> {
+        let leader = ReplicaId(self.raw.raft.leader_id);
+        self.setup.members.iter().find(|member| member.1 == leader).map(|member| (member.0, member.1))
+    }
+
+    /// Whether it leads and has applied its own term's first entry.
+    pub fn serving(&self) -> bool {
+        matches!(self.role, Role::Leading { serving: true, .. })
+    }
+
+    /// Whether it leads.
+    pub fn leading(&self) -> bool {
+        matches!(self.role, Role::Leading { .. })
+    }
+
+    /// What it knows to be committed.
+    pub fn commit(&self) -> Index {
+        Index(self.raw.raft.raft_log.committed)
+    }
+
+    /// What is applied.
+    pub fn applied_index(&self) -> Index {
+        self.applied
+    }
+
+    /// What of its log is durable.
+    pub fn persisted(&self) -> Index {
+        self.persisted
+    }
+
+    /// The entry before the first one in memory.
+    pub fn base(&self) -> (Index, Term) {
+        self.raw.store().base()
+    }
+
+    /// The end of its log.
+    pub fn last(&self) -> Index {
+        Index(self.raw.raft.raft_log.last_index())
+    }
+
+    /// The entries in memory after `after`, as the journal holds them.
+    pub fn entries_after(&self, after: Index) -> Vec<journal::Entry> {
+        self.raw.store().entries_after(after).map(entry_to_journal).collect()
+    }
+
+    /// Entries up to here are durable on every member, as far as is known.
+    pub fn held_by_all(&self) -> Index {
+        self.held_by_all
+    }
+
+    /// How many voters hold the entry at `index` durably (meaningful on a leader).
+    pub fn holders(&self, index: Index) -> usize {
+        let voter = |id: u64| self.setup.members.iter().any(|member| member.2 && member.1.0 == id);
+        self.raw.raft.prs().iter().filter(|(id, progress)| voter(**id) && progress.matched >= index.0).count()
+    }
+
+    /// How many members the group has.
+    pub fn members(&self) -> &[(NodeId, ReplicaId, bool)] {
+        &self.setup.members
+    }
+
+    fn sole_voter(&self) -> bool {
+        let mut voters = self.setup.members.iter().filter(|member| member.2);
+        voters.next().is_some_and(|member| member.1 == self.setup.replica) && voters.next().is_none()
+    }
+
+    /// raft-rs redraws its election timeout from a thread's random numbers in many places: whatever it drew is replaced
+    /// after every call, by a pure function of what is known.
+    fn set_timeout(&mut self) {
+        let Setup { group, replica, seed, election_ticks_min, election_ticks_max, .. } = self.setup;
+        let draw = [group.0, replica.0, self.raw.raft.term, self.campaigns]
+            .iter()
+            .fold(mix(seed), |state, word| mix(state.rotate_left(17) ^ mix(word.wrapping_add(0x51_7c_c1_b7))));
+        let span = u64::from(election_ticks_max - election_ticks_min);
+        let ticks = u64::from(election_ticks_min) + draw % span;
+        self.raw.raft.set_randomized_election_timeout(ticks as usize);
+    }
+
+    /// One tick of time.
+    pub fn tick(&mut self) {
+        if !self.leading() {
+            if self.sole_voter() {
+                // raft-rs asserts that a sole voter that wins has nothing unpersisted, and nobody else could win.
+                if self.writes.is_empty() && self.raw.raft.state == StateRole::Follower {
+                    self.campaigns += 1;
+                    // The only error is an unpromotable replica, and a voter is promotable.
+                    let _ = self.raw.campaign();
+                    self.set_timeout();
+                }
+                return;
+            }
+            if self.raw.raft.election_elapsed + 1 >= self.raw.raft.randomized_election_timeout() {
+                self.campaigns += 1;
+            }
+        }
+        self.raw.tick();
+        self.set_timeout();
+    }
+
+    /// A sole voter campaigns at once: nobody else could be leading.
+    pub fn tick_if_alone(&mut self) {
+        if self.sole_voter() {
+            self.tick();
+        }
+    }
+
+    /// Whether something of it is on its way to the disk.
+    pub fn waits_for_disk(&self) -> bool {
+        !self.writes.is_empty() || !self.held.is_empty()
+    }
+
+    /// A message from a member at `node`.
+    pub fn receive(&mut self, node: NodeId, message: GroupMessage) -> Result<(), Refused> {
+        let GroupMessage { group, from, to, held_by_all, raft } = message;
+        let member = self.setup.members.iter().any(|member| (member.0, member.1) == (node, from));
+        if group != self.setup.group || to != self.setup.replica || from == to || !member {
+            return Err(Refused::Stranger);
+        }
+        let leading = self.leading().then(|| self.term());
+        let message = fence::inward(raft, from, to, self.last(), leading)?;
+        // What a member is known to hold it can not refuse: a late answer to an earlier probe would send the crate looking for
+        // entries that were let go of.
+        let matched = self.raw.raft.prs().get(from.0).map_or(0, |progress| progress.matched);
+        if self.leading()
+            && message.get_msg_type() == MessageType::MsgAppendResponse
+            && message.reject
+            && message.index <= matched
+        {
+            return Ok(());
+        }
+        let from_leader = matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgHeartbeat);
+        if from_leader && message.term >= self.raw.raft.term {
+            self.held_by_all = self.held_by_all.max(held_by_all.min(self.last()));
+        }
+        if self.setup.mutants.planted(Mutant::DuplicateAppendTruncates) {
+            self.cut_what_follows(&message);
+        }
+        // Errors are messages the crate does not care for; they change nothing.
+        let _ = self.raw.step(message);
+        self.set_timeout();
+        Ok(())
+    }
+
+    /// The planted bug: whatever follows the entries of an append is thrown away, even when all of them are held already.
+    fn cut_what_follows(&mut self, message: &Message) {
+        let current = message.term == self.raw.raft.term;
+        let log = &mut self.raw.raft.raft_log;
+        let Some(first) = message.entries.first() else { return };
+        if message.get_msg_type() == MessageType::MsgAppend
+            && current
+            && first.index > log.committed
+            && first.index <= log.last_index()
+            && log.match_term(message.index, message.log_term)
+        {
+            log.append(&message.entries);
+            log.persisted = log.persisted.min(first.index - 1);
+        }
+    }
+
+    /// Offers an entry for the log. Answered by [`Output`]: committed with this token, or lost. Only while serving.
+    pub fn propose(&mut self, token: Token, context: Bytes, data: Bytes) {
+        assert!(self.serving(), "only a serving leader proposes");
+        let mut entry = Entry::default();
+        entry.context = context;
+        entry.data = data;
+        self.proposals.push((token, entry));
+    }
+
+    /// Asks whether what is applied now (or soon) is what a reader may see: one round for all reads of a step.
+    pub fn read(&mut self, token: Token) {
+        self.reads.push(token);
+    }
+
+    fn flush_proposals(&mut self, output: &mut Output) {
+        if self.proposals.is_empty() {
+            return;
+        }
+        let (tokens, entries): (Vec<Token>, Vec<Entry>) = std::mem::take(&mut self.proposals).into_iter().unzip();
+        let first = self.last().0 + 1;
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.setup.replica.0;
+        message.entries = entries.into();
+        let taken = self.leading() && self.raw.raft.step(message).is_ok();
+        self.set_timeout();
+        if !taken {
+            output.lost.extend(tokens);
+            return;
+        }
+        let term = self.term();
+        for (token, index) in tokens.into_iter().zip(first..) {
+            self.pending.insert(Index(index), (term, token));
+        }
+    }
+
+    fn flush_reads(&mut self, output: &mut Output) {
+        if self.reads.is_empty() {
+            return;
+        }
+        if !self.serving() {
+            output.unreadable.append(&mut self.reads);
+            return;
+        }
+        let round = self.next_round;
+        self.next_round += 1;
+        self.rounds.insert(round, std::mem::take(&mut self.reads));
+        self.raw.read_index(round.to_be_bytes().to_vec());
+        self.set_timeout();
+    }
+
+    /// Carries everything that came in through the crate: to the journal, to the members, to the state machine.
+    pub fn pump(&mut self, journal: &mut Journal, events: &mut Effects, output: &mut Output) {
+        self.note_role(events, output);
+        self.flush_proposals(output);
+        self.flush_reads(output);
+        self.note_role(events, output);
+        while self.raw.has_ready() {
+            self.pump_once(journal, events, output);
+            self.note_role(events, output);
+        }
+        self.release_reads(output);
+    }
+
+    fn release_reads(&mut self, output: &mut Output) {
+        let applied = self.applied;
+        let (readable, waiting) = std::mem::take(&mut self.confirmed).into_iter().partition(|(at, _)| *at <= applied);
+        self.confirmed = waiting;
+        output.readable.extend(Vec::into_iter(readable).flat_map(|(_, tokens)| tokens));
+    }
+
+    fn pump_once(&mut self, journal: &mut Journal, events: &mut Effects, output: &mut Output) {
+        let mut ready = self.raw.ready();
+        let number = ready.number();
+        let must_sync = ready.must_sync();
+        let hard = ready.hs().map(|hard| journal::HardState {
+            term: Term(hard.term),
+            vote: ReplicaId(hard.vote),
+            commit: Index(hard.commit),
+        });
+        let entries = ready.take_entries();
+        let last = entries.last().map(|entry| (Index(entry.index), Term(entry.term)));
+        let ticket = if entries.is_empty() {
+            let ticket = hard.map(|hard| journal.hard_state(self.setup.group, hard, !must_sync));
+            ticket.filter(|_| must_sync)
+        } else {
+            let first = Index(entries[0].index);
+            let truncate = (first <= self.raw.store().last()).then_some(first);
+            for entry in &entries {
+                events.event(Event::Appended {
+                    group: self.setup.group,
+                    index: Index(entry.index),
+                    term: Term(entry.term),
+                    digest: entry_digest(&entry.context, &entry.data),
+                });
+            }
+            if truncate.is_some() {
+                events.event(Event::Sometimes(marks::CONFLICT_TRUNCATED));
+                self.persisted = self.persisted.min(Index(first.0 - 1));
+            }
+            let records = entries.iter().map(entry_to_journal).collect();
+            self.raw.mut_store().append(&entries);
+            Some(journal.append(self.setup.group, records, truncate, hard))
+        };
+        let voted = hard.filter(|_| must_sync).map(|hard| (hard.term, hard.vote));
+        if voted.is_some() {
+            self.hard_ticket = ticket;
+        }
+        for state in ready.take_read_states() {
+            let round = state.request_ctx.as_slice().try_into().map(u64::from_be_bytes);
+            if let Some(tokens) = round.ok().and_then(|round| self.rounds.remove(&round)) {
+                self.confirmed.push((Index(state.index), tokens));
+            }
+        }
+        let immediate = ready.take_messages();
+        let mut after = ready.take_persisted_messages();
+        for entry in ready.take_committed_entries() {
+            let (index, term) = (Index(entry.index), Term(entry.term));
+            let token = match self.pending.remove(&index) {
+                Some((proposed, token)) if proposed == term => Some(token),
+                Some((_, token)) => {
+                    output.lost.push(token);
+                    None
+                }
+                None => None,
+            };
+            output.committed.push(Committed { index, term, context: entry.context, data: entry.data, token });
+        }
+        self.raw.advance_append_async(ready);
+        if self.hard_ticket.is_some_and(|ticket| ticket > journal.durable()) {
+            self.held.extend(immediate);
+        } else {
+            self.say(immediate, output);
+        }
+        if self.setup.mutants.planted(Mutant::VoteBeforeSync) {
+            let (votes, rest) =
+                after.into_iter().partition(|message| message.get_msg_type() == MessageType::MsgRequestVoteResponse);
+            self.say(votes, output);
+            after = rest;
+        }
+        let behind = self.writes.back().map(|write| write.ticket);
+        let write = Write { ticket: Ticket::default(), ready: number, hard: voted, last, messages: after };
+        match ticket.or(behind).filter(|ticket| *ticket > journal.durable()) {
+            Some(_) if self.setup.mutants.planted(Mutant::AckBeforeSync) && voted.is_none() => {
+                self.persisted_by(vec![write], events, output);
+            }
+            Some(ticket) => self.writes.push_back(Write { ticket, ..write }),
+            None => self.persisted_by(vec![write], events, output),
+        }
+    }
+
+    /// The journal has become durable up to here.
+    pub fn durable(&mut self, durable: Ticket, events: &mut Effects, output: &mut Output) {
+        let mut done = Vec::new();
+        while self.writes.front().is_some_and(|write| write.ticket <= durable) {
+            done.extend(self.writes.pop_front());
+        }
+        self.persisted_by(done, events, output);
+        if !self.held.is_empty() && self.hard_ticket.is_none_or(|ticket| ticket <= durable) {
+            let held = std::mem::take(&mut self.held);
+            self.say(held, output);
+        }
+    }
+
+    /// The crate hears of persistence before the messages that waited for it leave.
+    fn persisted_by(&mut self, done: Vec<Write>, events: &mut Effects, output: &mut Output) {
+        let Some(newest) = done.last() else { return };
+        self.raw.on_persist_ready(newest.ready);
+        self.set_timeout();
+        for write in done {
+            if let Some((term, vote)) = write.hard {
+                events.event(Event::HardStatePersisted { group: self.setup.group, term, vote });
+            }
+            if let Some((index, term)) = write.last
+                && self.raw.store().term_at(index) == Some(term)
+            {
+                self.persisted = self.persisted.max(index);
+                events.event(Event::Persisted { group: self.setup.group, index, term });
+            }
+            self.say(write.messages, output);
+        }
+    }
+
+    fn say(&mut self, messages: Vec<Message>, output: &mut Output) {
+        if messages.is_empty() {
+            return;
+        }
+        if self.leading() {
+            let least = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min().unwrap_or(0);
+            self.held_by_all = self.held_by_all.max(Index(least));
+        }
+        for message in messages {
+            let Some((to, raft)) = fence::outward(message) else {
+                continue;
+            };
+            let Some(&(node, ..)) = self.setup.members.iter().find(|member| member.1 == to) else {
+                continue;
+            };
+            output.messages.push((node, self.addressed(to, raft)));
+        }
+    }
+
+    fn addressed(&self, to: ReplicaId, raft: RaftMessage) -> GroupMessage {
+        let Setup { group, replica, .. } = self.setup;
+        GroupMessage { group, from: replica, to, held_by_all: self.held_by_all, raft }
+    }
+
+    /// The state machine has applied everything up to here.
+    pub fn applied(&mut self, index: Index, events: &mut Effects, output: &mut Output) {
+        assert!(index >= self.applied, "applied never goes back");
+        self.applied = index;
+        self.raw.advance_apply_to(index.0);
+        self.set_timeout();
+        if let Role::Leading { first, serving } = &mut self.role
+            && !*serving
+            && *first <= index
+        {
+            *serving = true;
+            events.event(Event::Serving { group: self.setup.group, term: self.role_term });
+        }
+        self.release_reads(output);
+    }
+
+    /// Lets go of entries that are applied and that no member needs any more.
+    pub fn release(&mut self) {
+        if self.sole_voter() && self.setup.members.len() == 1 {
+            self.held_by_all = self.persisted;
+        }
+        let to = self.applied.min(self.held_by_all);
+        self.raw.mut_store().release(to);
+    }
+
+    fn note_role(&mut self, events: &mut Effects, output: &mut Output) {
+        let term = self.term();
+        let leading = self.raw.raft.state == StateRole::Leader;
+        if leading == self.leading() && (!leading || term == self.role_term) {
+            self.role_term = term;
+            return;
+        }
+        if self.leading() {
+            if !self.pending.is_empty() {
+                events.event(Event::Sometimes(marks::PROPOSALS_LOST));
+            }
+            events.event(Event::Deposed { group: self.setup.group, term });
+            self.role = Role::Following;
+            output.lost.extend(std::mem::take(&mut self.pending).into_values().map(|(_, token)| token));
+            output.unreadable.extend(std::mem::take(&mut self.rounds).into_values().flatten());
+            output.unreadable.extend(std::mem::take(&mut self.confirmed).into_iter().flat_map(|(_, tokens)| tokens));
+            output.unreadable.append(&mut self.reads);
+            output.lost.extend(std::mem::take(&mut self.proposals).into_iter().map(|(token, _)| token));
+        }
+        self.role_term = term;
+        if leading {
+            self.role = Role::Leading { first: self.last(), serving: false };
+            events.event(Event::Elected { group: self.setup.group, term });
+        }
+    }
+
+    /// The replica is given up: nobody will hear of its proposals and reads from it any more.
+    pub fn abandon(self) -> Output {
+        let pending = self.pending.into_values().map(|(_, token)| token);
+        let rounds = self.rounds.into_values().flatten();
+        let confirmed = self.confirmed.into_iter().flat_map(|(_, tokens)| tokens);
+        Output {
+            lost: pending.chain(self.proposals.into_iter().map(|(token, _)| token)).collect(),
+            unreadable: rounds.chain(confirmed).chain(self.reads).collect(),
+            ..Output::default()
+        }
+    }
+
+    /// Asserts what always holds.
+    pub fn check(&self) {
+        self.raw.store().check();
+        let log = &self.raw.raft.raft_log;
+        assert!(self.applied.0 <= log.committed, "applied is committed");
+        assert!(log.committed <= log.last_index(), "committed is in the log");
+        assert!(self.raw.store().base().0 <= self.applied, "only what is applied was let go of");
+        assert!(i32::try_from(self.raw.raft.term).is_ok(), "a term fits a leader epoch");
+        if !self.leading() {
+            assert!(self.pending.is_empty(), "only a leader has proposals of its own");
+        }
+    }
+}
+
+/// A digest of an entry that costs little: a batch's own header holds the checksum of its payload.
+pub(crate) fn entry_digest(context: &[u8], data: &[u8]) -> u64 {
+    let head = &data[..data.len().min(64)];
+    let sum = crc32c::crc32c_append(crc32c::crc32c(context), head);
+    mix((u64::from(sum) << 32) ^ data.len() as u64)
+}
+
+fn entry_to_journal(entry: &Entry) -> journal::Entry {
+    journal::Entry {
+        index: Index(entry.index),
+        term: Term(entry.term),
+        kind: 0,
+        context: entry.context.clone(),
+        data: entry.data.clone(),
+    }
+}
+
+fn entry_from_journal(entry: journal::Entry) -> Entry {
+    let mut raft = Entry::default();
+    raft.index = entry.index.0;
+    raft.term = entry.term.0;
+    raft.context = entry.context;
+    raft.data = entry.data;
+    raft
+}

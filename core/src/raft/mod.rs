@@ -1,0 +1,24 @@
+//! One Raft group around raft-rs: its log in memory, what of it is durable, and the fence between the crate and the world.
+//!
+//! Promises: no message leaves before the hard state of the group's current term is durable; no byte from outside reaches
+//! a panic in the crate; elections depend on the boot seed, the replica, the term and the campaign count alone. Does not
+//! know what a record is, where a file lies, or what time it is.
+//!
+//! Not here yet: membership changes, snapshots (a replica keeps every entry that some member may still need).
+
+// Messages of the crate are made by its protobuf code: a default, then fields.
+#[allow(clippy::field_reassign_with_default)]
+mod fence;
+#[allow(clippy::field_reassign_with_default)]
+mod group;
+mod terms;
+mod window;
+
+pub use fence::Refused;
+pub use group::Group;
+pub use terms::{Committed, Output, Recovered, Role, Setup, Token};
+
+/// The digest of a committed entry's bytes; the same that [`crate::event::Event::Appended`] carries.
+pub(crate) fn digest(entry: &Committed) -> u64 {
+    group::entry_digest(&entry.context, &entry.data)
+}
