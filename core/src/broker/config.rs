@@ -1,0 +1,133 @@
+//! What a broker is told before its first step: lasting identity, sizes, and what is new at every start.
+
+use crate::id::{ClusterId, DirectoryId, NodeId, ReplicaId};
+use crate::mutants::Mutants;
+use crate::time::Duration;
+
+/// Lasting identity and settings of a broker.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster this broker is of.
+    pub cluster: ClusterId,
+    /// This broker.
+    pub node: NodeId,
+    /// This broker's formatted disk.
+    pub directory: DirectoryId,
+    /// The first members of the controller group, this broker among them.
+    pub members: Vec<Member>,
+    /// The host clients are told to connect to.
+    pub host: String,
+    /// The port clients are told to connect to.
+    pub port: u16,
+    /// The rack of the broker, if it has one.
+    pub rack: Option<String>,
+    /// Whether Metadata requests of producers create topics that are not there (Kafka: `auto.create.topics.enable`).
+    pub auto_create: bool,
+    /// Sizes and times.
+    pub settings: Settings,
+    /// Planted bugs; none in a normal build.
+    pub mutants: Mutants,
+}
+
+/// A first member of the controller group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// The broker.
+    pub node: NodeId,
+    /// Its replica id in the controller group.
+    pub replica: ReplicaId,
+    /// Whether it votes; the others learn.
+    pub voter: bool,
+}
+
+/// What is new at every start of a broker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Boot {
+    /// How often this directory was started, this time included; from 1. Durably counted by the host before the first step.
+    pub counter: u64,
+    /// A seed no other incarnation of any broker has.
+    pub seed: u64,
+}
+
+/// Sizes and times of a broker, in one place; [`Settings::node`] for servers, the simulator draws its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The time between two ticks of a Raft group.
+    pub tick: Duration,
+    /// The fewest ticks without a leader before a replica campaigns.
+    pub election_ticks_min: u32,
+    /// One more than the most ticks without a leader before a replica campaigns.
+    pub election_ticks_max: u32,
+    /// Ticks between two heartbeats of a leader.
+    pub heartbeat_ticks: u32,
+    /// The size of a journal file in bytes.
+    pub journal_file_bytes: u64,
+    /// How many journal files are used before groups are asked to release the oldest.
+    pub journal_files_target: u32,
+    /// How many journal files there may be at most; beyond it produces are refused.
+    pub journal_files_max: u32,
+    /// The alignment of journal blocks: the disk's sector size in bytes.
+    pub sector_bytes: u32,
+    /// The distance of two entries in the sparse index of a segment, in bytes.
+    pub index_interval_bytes: u64,
+    /// By how many bytes a segment file is allocated at a time.
+    pub segment_allocate_bytes: u64,
+    /// How many unwritten bytes of a segment start a write.
+    pub segment_write_bytes: u64,
+    /// How many bytes of recent batches all partitions together keep in memory.
+    pub tail_bytes: u64,
+    /// How many bytes of entries a group applies before it checkpoints.
+    pub checkpoint_bytes: u64,
+    /// How long a journal is idle before it is sealed.
+    pub seal_after: Duration,
+    /// How often a leader tells the other brokers that it leads.
+    pub gossip_every: Duration,
+    /// How long a request to the controller, or a read barrier, may take before it is given up.
+    pub request_timeout: Duration,
+}
+
+impl Settings {
+    /// What a server uses.
+    pub fn node() -> Self {
+        Self {
+            tick: Duration::from_millis(50),
+            election_ticks_min: 10,
+            election_ticks_max: 20,
+            heartbeat_ticks: 2,
+            journal_file_bytes: 64 * 1024 * 1024,
+            journal_files_target: 6,
+            journal_files_max: 32,
+            sector_bytes: 4096,
+            index_interval_bytes: 64 * 1024,
+            segment_allocate_bytes: 16 * 1024 * 1024,
+            segment_write_bytes: 256 * 1024,
+            tail_bytes: 64 * 1024 * 1024,
+            checkpoint_bytes: 128 * 1024 * 1024,
+            seal_after: Duration::from_secs(1),
+            gossip_every: Duration::from_millis(500),
+            request_timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// What a simulation uses unless it draws its own: everything small, so that every boundary is met often.
+    pub fn simulation() -> Self {
+        Self {
+            tick: Duration::from_millis(20),
+            election_ticks_min: 8,
+            election_ticks_max: 16,
+            heartbeat_ticks: 3,
+            journal_file_bytes: 128 * 1024,
+            journal_files_target: 3,
+            journal_files_max: 64,
+            sector_bytes: 512,
+            index_interval_bytes: 1024,
+            segment_allocate_bytes: 16 * 1024,
+            segment_write_bytes: 2 * 1024,
+            tail_bytes: 64 * 1024,
+            checkpoint_bytes: 64 * 1024,
+            seal_after: Duration::from_millis(300),
+            gossip_every: Duration::from_millis(200),
+            request_timeout: Duration::from_secs(2),
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! The broker: routes inputs to the rooms of the house, and their wishes out.
+//!
+//! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal,
+//! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`startup`] brings the
+//! broker back from its disk, [`turn`] settles, [`session`] keeps connections, [`produce`], [`fetch`], [`offsets`] and
+//! [`admin`] answer, [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
+
+mod admin;
+mod config;
+mod entry;
+mod fetch;
+mod machine;
+mod offsets;
+mod produce;
+mod replica;
+mod session;
+mod startup;
+mod status;
+mod submit;
+mod turn;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use config::{Boot, Config, Member, Settings};
+pub use status::{GroupStatus, Status};
+
+use crate::controller::image::Image;
+use crate::effect::{DiskCommand, DiskResult, Effect, Effects, Halt, Input};
+use crate::event::Event;
+use crate::id::{ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term};
+use crate::journal::{Journal, Ticket};
+use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
+use crate::log::ReadId;
+use crate::peer::Envelope;
+use crate::raft::Token;
+use crate::time::{Duration, Instant, Now};
+use machine::Fold;
+use replica::{Parked, Replica};
+use session::{Reply, Sessions};
+
+/// Names something that waits inside the broker for more than one thing to happen.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+struct CallId(u64);
+
+/// Who asked, and how to answer.
+#[derive(Clone, Debug)]
+struct Caller {
+    conn: ConnId,
+    id: RequestId,
+    header: RequestHeader,
+}
+
+/// What a token stands for.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Produce(CallId, usize),
+    FetchBarrier(CallId, usize),
+    OffsetsBarrier(CallId, usize),
+    /// A command this broker proposed for itself or for another; its outcome is seen when it is applied.
+    Command,
+}
+
+/// A request that could not be answered at once.
+#[derive(Debug)]
+enum Call {
+    Produce(produce::ProduceCall),
+    Fetch(Box<fetch::FetchCall>),
+    Offsets(offsets::OffsetsCall),
+    CreateTopics(admin::CreateCall),
+    DeleteTopics(admin::DeleteCall),
+}
+
+impl Call {
+    /// The connection whose end ends the call: of what only reads.
+    fn read_by(&self) -> Option<ConnId> {
+        match self {
+            Self::Fetch(call) => Some(call.conn()),
+            Self::Offsets(call) => Some(call.conn()),
+            Self::Produce(_) | Self::CreateTopics(_) | Self::DeleteTopics(_) => None,
+        }
+    }
+}
+
+/// Whose disk operation it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    Listing,
+    Journal(u64),
+    Log(GroupId, u64),
+    /// Removing a file that nobody knows any more.
+    Broom,
+}
+
+/// How far the broker is in its life.
+#[derive(Debug)]
+enum Phase {
+    /// Nothing has happened yet.
+    New,
+    /// The disk is being listed, the journal recovered, or states restored.
+    Recovering,
+    Running,
+    /// It asked to be ended.
+    Halted,
+}
+
+/// Files of a group that is gone: removed once the journal has forgotten the group and nothing reads them.
+#[derive(Debug)]
+struct Dying {
+    forgotten: Ticket,
+    files: BTreeSet<FileId>,
+    outstanding: u64,
+}
+
+/// Where a group's leader was last heard of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Route {
+    node: NodeId,
+    term: Term,
+}
+
+/// One broker: a pure state machine.
+///
+/// - every disk operation has one owner and is answered once
+/// - a request is in at most one call; a call answers its request once
+#[derive(Debug)]
+pub struct Broker {
+    config: Config,
+    boot: Boot,
+    now: Now,
+    phase: Phase,
+    journal: Option<Journal>,
+    files: FileIds,
+    next_op: u64,
+    ops: BTreeMap<OpId, Owner>,
+    next_job: u64,
+    jobs: BTreeMap<JobId, (CallId, usize)>,
+    replicas: BTreeMap<GroupId, Replica>,
+    parked: BTreeMap<GroupId, Parked>,
+    dying: BTreeMap<GroupId, Dying>,
+    listed: BTreeSet<FileId>,
+    routes: BTreeMap<GroupId, Route>,
+    /// Groups to be pumped in this step.
+    touched: BTreeSet<GroupId>,
+    /// Groups that may want something of the disk.
+    thirsty: BTreeSet<GroupId>,
+    /// Groups that wait for the journal.
+    writing: BTreeSet<GroupId>,
+    sessions: Sessions,
+    next_call: u64,
+    calls: BTreeMap<CallId, Call>,
+    next_token: u64,
+    waiting: BTreeMap<Token, Waiting>,
+    deadlines: BTreeSet<(Instant, CallId)>,
+    deadline_of: BTreeMap<CallId, Instant>,
+    /// Long polls and lookups of each connection: they end with it.
+    reads_of: BTreeMap<ConnId, BTreeSet<CallId>>,
+    /// Produces that wait for more replicas than a majority.
+    thin: BTreeSet<CallId>,
+    /// Reads of segments, and which slot of which call waits for each.
+    log_reads: BTreeMap<(GroupId, ReadId), (CallId, usize)>,
+    /// Topics that are being created because somebody asked for them.
+    auto_creating: BTreeSet<String>,
+    /// Fetches that wait for a group to move.
+    waiters: BTreeMap<GroupId, BTreeSet<CallId>>,
+    submissions: submit::Submissions,
+    producer_ids: admin::ProducerIds,
+    outbox: BTreeMap<NodeId, Envelope>,
+    next_tick: Instant,
+    next_gossip: Instant,
+    next_register: Instant,
+    idle_since: Option<Instant>,
+    admin_changed: bool,
+    journal_full: bool,
+    wake_at: Option<Instant>,
+    fetch_rotation: usize,
+    steps: u64,
+}
+
+/// How often a broker whose registration is not in the image says again who it is.
+const REGISTER_EVERY: Duration = Duration::from_millis(300);
+
+impl Broker {
+    /// A broker at the start of a life. The first input it expects is [`Input::Wake`].
+    pub fn new(config: Config, boot: Boot) -> Self {
+        assert!(boot.counter > 0, "boots are counted from 1");
+        let files = FileIds::new(boot.counter);
+        let zero = Instant::default();
+        Self {
+            submissions: submit::Submissions::default(),
+            config,
+            boot,
+            now: Now::default(),
+            phase: Phase::New,
+            journal: None,
+            files,
+            next_op: 1,
+            ops: BTreeMap::new(),
+            next_job: 1,
+            jobs: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            dying: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            routes: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            thirsty: BTreeSet::new(),
+            writing: BTreeSet::new(),
+            sessions: Sessions::default(),
+            next_call: 1,
+            calls: BTreeMap::new(),
+            next_token: 1,
+            waiting: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            deadline_of: BTreeMap::new(),
+            reads_of: BTreeMap::new(),
+            thin: BTreeSet::new(),
+            log_reads: BTreeMap::new(),
+            auto_creating: BTreeSet::new(),
+            waiters: BTreeMap::new(),
+            producer_ids: admin::ProducerIds::default(),
+            outbox: BTreeMap::new(),
+            next_tick: zero,
+            next_gossip: zero,
+            next_register: zero,
+            idle_since: None,
+            admin_changed: false,
+            journal_full: false,
+            wake_at: None,
+            fetch_rotation: 0,
+            steps: 0,
+        }
+    }
+
+    /// Takes one input at one moment, and says what is to be done. Total: it never fails, never blocks, never suspends.
+    pub fn step(&mut self, now: Now, input: Input, out: &mut Effects) {
+        if matches!(self.phase, Phase::Halted) {
+            return;
+        }
+        assert!(now.mono >= self.now.mono, "the monotonic clock never goes back");
+        self.now = now;
+        self.steps += 1;
+        match input {
+            Input::Wake => {
+                self.wake_at = None;
+                if matches!(self.phase, Phase::New) {
+                    self.phase = Phase::Recovering;
+                    self.disk(Owner::Listing, DiskCommand::List, out);
+                }
+            }
+            Input::Opened { conn, peer: _ } => self.sessions.opened(conn),
+            Input::Closed { conn } => {
+                self.sessions.closed(conn);
+                for id in self.reads_of.remove(&conn).unwrap_or_default() {
+                    self.end_call(id);
+                }
+            }
+            Input::Request { conn, id, request } => self.request(conn, id, request, out),
+            Input::Peer { from, envelope } => self.peer(from, envelope, out),
+            Input::DiskDone { op, result } => self.disk_done(op, result, out),
+            Input::Computed { job, output } => self.computed(job, output, out),
+            Input::Stop => self.halt(Halt::Stopped, out),
+        }
+        if matches!(self.phase, Phase::Halted) {
+            return;
+        }
+        if matches!(self.phase, Phase::Running) {
+            self.tick(out);
+            self.settle(out);
+        }
+        self.ask(out);
+    }
+
+    fn request(&mut self, conn: ConnId, id: RequestId, request: Request, out: &mut Effects) {
+        let Request { header, body, bytes, batches } = request;
+        if !self.sessions.asked(conn, id, u64::from(bytes), out) {
+            return;
+        }
+        let caller = Caller { conn, id, header };
+        if !matches!(self.phase, Phase::Running) {
+            self.sessions.reply(conn, id, Reply::Close("the broker is starting".into()), out);
+            return;
+        }
+        match body {
+            RequestBody::Produce(request) => self.produce(caller, request, batches, out),
+            RequestBody::Fetch(request) => self.fetch(caller, request, out),
+            RequestBody::ListOffsets(request) => self.list_offsets(caller, request, out),
+            RequestBody::OffsetForLeaderEpoch(request) => self.offset_for_leader_epoch(caller, request, out),
+            RequestBody::Metadata(request) => self.metadata(caller, &request, out),
+            RequestBody::ApiVersions(_) => self.api_versions(caller, out),
+            RequestBody::ApiVersionsUnsupported => self.api_versions_unsupported(caller, out),
+            RequestBody::CreateTopics(request) => self.create_topics(caller, request, out),
+            RequestBody::DeleteTopics(request) => self.delete_topics(caller, &request),
+            RequestBody::InitProducerId(request) => self.init_producer_id(caller, &request, out),
+            RequestBody::DescribeConfigs(request) => self.describe_configs(caller, &request, out),
+            RequestBody::DescribeCluster(request) => self.describe_cluster(caller, &request, out),
+        }
+    }
+
+    fn answer(&mut self, caller: &Caller, body: impl Into<ResponseBody>, out: &mut Effects) {
+        let response = Response::to(&caller.header, body);
+        self.sessions.reply(caller.conn, caller.id, Reply::Answer(response), out);
+    }
+
+    fn call(&mut self, call: Call, deadline: Option<Instant>) -> CallId {
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        if let Some(conn) = call.read_by() {
+            self.reads_of.entry(conn).or_default().insert(id);
+        }
+        self.calls.insert(id, call);
+        self.set_deadline(id, deadline);
+        id
+    }
+
+    /// Gives a call another deadline, or none.
+    fn set_deadline(&mut self, id: CallId, deadline: Option<Instant>) {
+        if let Some(before) = self.deadline_of.remove(&id) {
+            self.deadlines.remove(&(before, id));
+        }
+        if let Some(deadline) = deadline {
+            self.deadline_of.insert(id, deadline);
+            self.deadlines.insert((deadline, id));
+        }
+    }
+
+    fn end_call(&mut self, id: CallId) -> Option<Call> {
+        self.set_deadline(id, None);
+        let call = self.calls.remove(&id)?;
+        if let Call::Fetch(fetch) = &call {
+            for group in fetch.groups() {
+                if let Some(waiters) = self.waiters.get_mut(&group) {
+                    waiters.remove(&id);
+                }
+            }
+        }
+        if let Some(conn) = call.read_by()
+            && let Some(reads) = self.reads_of.get_mut(&conn)
+        {
+            reads.remove(&id);
+            if reads.is_empty() {
+                self.reads_of.remove(&conn);
+            }
+        }
+        Some(call)
+    }
+
+    /// The time of a call is over.
+    fn expired(&mut self, id: CallId, out: &mut Effects) {
+        match self.calls.get(&id) {
+            Some(Call::Produce(_)) => self.produce_expired(id, out),
+            Some(Call::Fetch(_)) => self.fetch_expired(id, out),
+            Some(Call::Offsets(_)) => self.offsets_expired(id, out),
+            Some(Call::CreateTopics(_) | Call::DeleteTopics(_)) => self.finish_admin(id, out),
+            None => {}
+        }
+    }
+
+    fn token(&mut self, waiting: Waiting) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.waiting.insert(token, waiting);
+        token
+    }
+
+    fn disk(&mut self, owner: Owner, command: DiskCommand, out: &mut Effects) {
+        let op = OpId(self.next_op);
+        self.next_op += 1;
+        self.ops.insert(op, owner);
+        if let Owner::Log(group, _) = owner
+            && let Some(dying) = self.dying.get_mut(&group)
+        {
+            dying.outstanding += 1;
+        }
+        out.push(Effect::Disk { op, command });
+    }
+
+    fn disk_done(&mut self, op: OpId, result: DiskResult, out: &mut Effects) {
+        let owner = self.ops.remove(&op).expect("a disk operation ends once");
+        match owner {
+            Owner::Listing => self.listed(result, out),
+            Owner::Journal(tag) => self.journal_done(tag, result, out),
+            Owner::Log(group, tag) => self.log_done(group, tag, result, out),
+            Owner::Broom => {
+                if let Err(error) = result {
+                    out.event(Event::Note(format!("a file of a deleted topic could not be removed: {error:?}")));
+                }
+            }
+        }
+    }
+
+    fn halt(&mut self, why: Halt, out: &mut Effects) {
+        self.phase = Phase::Halted;
+        out.push(Effect::Halt(why));
+    }
+
+    fn journal(&mut self) -> &mut Journal {
+        self.journal.as_mut().expect("a running broker has a journal")
+    }
+
+    fn image(&self) -> Option<&Image> {
+        match &self.replicas.get(&GroupId::CONTROLLER)?.machine.fold {
+            Fold::Controller(image) => Some(image),
+            Fold::Partition(_) => None,
+        }
+    }
+
+    /// Where the leader of a group is, as far as this broker knows: its own replica, or what brokers say of themselves.
+    fn route(&self, group: GroupId) -> Option<Route> {
+        // What is older than what this broker knows itself would take clients back.
+        let term = self.replicas.get(&group).map_or(Term(0), |replica| replica.raft.term());
+        let heard = self.routes.get(&group).copied().filter(|route| route.term >= term);
+        let own = self.replicas.get(&group).and_then(|replica| {
+            let node = if replica.raft.leading() {
+                replica.raft.serving().then_some(self.config.node)
+            } else {
+                replica.raft.leader().map(|(node, _)| node).filter(|node| *node != self.config.node)
+            };
+            node.map(|node| Route { node, term: replica.raft.term() })
+        });
+        match (heard, own) {
+            (Some(heard), Some(own)) => Some(if heard.term > own.term { heard } else { own }),
+            (heard, own) => own.or(heard),
+        }
+    }
+
+    /// The state of the broker at this moment.
+    pub fn status(&self) -> Status {
+        let groups = self.replicas.values().map(|replica| {
+            let raft = &replica.raft;
+            GroupStatus {
+                group: raft.id(),
+                replica: raft.replica(),
+                serving: raft.serving(),
+                leading: raft.leading(),
+                leader: raft.leader().map_or_else(Default::default, |(_, replica)| replica),
+                term: raft.term(),
+                commit: raft.commit(),
+                applied: raft.applied_index(),
+                persisted: raft.persisted(),
+                first: raft.base().0.next(),
+                last: raft.last(),
+                checkpoint: replica.marked.0,
+                log_start: replica.machine.log.log_start(),
+                next_offset: replica.machine.log.next_offset(),
+                digest: replica.machine.digest,
+            }
+        });
+        let groups: Vec<GroupStatus> = groups.collect();
+        let waiting_for = self.waits_for();
+        Status {
+            node: self.config.node,
+            ready: waiting_for.is_empty(),
+            waiting_for,
+            groups,
+            connections: self.sessions.len(),
+            waiting_requests: self.sessions.waiting(),
+            topics: self.image().map_or(0, |image| image.topics().len() as u64),
+        }
+    }
+
+    fn waits_for(&self) -> String {
+        if !matches!(self.phase, Phase::Running) {
+            return "recovery from the disk".into();
+        }
+        let Some(image) = self.image() else {
+            return "the controller".into();
+        };
+        if !self.registered() {
+            return "this broker's registration".into();
+        }
+        let mut partitions = image.topics().values().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+        match partitions.find(|(_, partition)| self.route(partition.group).is_none()) {
+            Some((topic, _)) => format!("a leader for a partition of {}", topic.name),
+            None => String::new(),
+        }
+    }
+
+    /// Asserts every invariant of the broker. Panics with the one that does not hold.
+    pub fn check(&self) {
+        self.sessions.check();
+        if let Some(journal) = &self.journal {
+            journal.check();
+        }
+        for replica in self.replicas.values() {
+            replica.check();
+        }
+        for (deadline, call) in &self.deadlines {
+            assert!(self.calls.contains_key(call), "a deadline at {deadline:?} belongs to a call");
+        }
+        if let Some(image) = self.image() {
+            image.check();
+            for (group, replica) in image.replicas_on(self.config.node) {
+                let here = self.replicas.get(&group).is_none_or(|here| here.raft.replica() == replica);
+                assert!(here, "a replica has the id the image gives it");
+            }
+        }
+    }
+}

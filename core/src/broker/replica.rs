@@ -1,0 +1,216 @@
+//! One replica: a Raft group, the state machine it drives, and the checkpoints that let the journal go.
+//!
+//! The same for the controller and for partitions. Does not know requests: outcomes go to whoever holds the token.
+
+use super::machine::{Machine, Outcome};
+use crate::controller::configs::TopicConfig;
+use crate::effect::Effects;
+use crate::event::Event;
+use crate::id::Term;
+use crate::id::{GroupId, Index};
+use crate::journal::{self, Journal, Mark, Ticket};
+use crate::log::Manifest;
+use crate::marks;
+use crate::raft::{Committed, Group, Output, Recovered, Setup, Token};
+
+/// What came back from the disk of a group that nobody claimed yet: its topic may still be unknown to this broker.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) hard: journal::HardState,
+    pub(super) base: (Index, Term),
+    pub(super) entries: Vec<journal::Entry>,
+    pub(super) machine: Machine,
+    /// Its state is still being read.
+    pub(super) restoring: bool,
+    /// Its entries are on their way into the journal again.
+    pub(super) carrying: Option<Ticket>,
+}
+
+/// How far a checkpoint is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Checkpoint {
+    Idle,
+    /// Data and state are being written and synced.
+    Writing {
+        applied: (Index, Term),
+        base: (Index, Term),
+    },
+    /// The mark is on its way through the journal.
+    Marking {
+        ticket: Ticket,
+        applied: Index,
+    },
+}
+
+/// One replica of a group on this broker.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) raft: Group,
+    pub(super) machine: Machine,
+    pub(super) config: TopicConfig,
+    checkpoint: Checkpoint,
+    /// Entries that are on their way into the journal again.
+    carrying: Option<Ticket>,
+    /// What the last durable mark covers, and what it lets go of.
+    pub(super) marked: (Index, Index),
+    applied_bytes: u64,
+}
+
+impl Replica {
+    /// Brings a replica to life: what is committed and not yet applied is applied before Raft begins.
+    pub(super) fn start(setup: Setup, parked: Parked, config: TopicConfig, out: &mut Effects) -> Self {
+        let Parked { hard, base, entries, mut machine, restoring, carrying } = parked;
+        assert!(!restoring, "a replica starts when its state is read");
+        let marked = (machine.applied, base.0);
+        let mut recovered = Recovered { hard, applied: machine.applied, base, entries };
+        recovered.tell(&setup, out);
+        let commit = recovered.commit();
+        for entry in recovered.entries.iter().filter(|entry| entry.index > marked.0 && entry.index <= commit) {
+            machine.apply(&committed(entry), &config);
+            out.event(Event::Sometimes(marks::REAPPLIED));
+            out.event(applied_event(setup.group, &machine));
+        }
+        recovered.applied = machine.applied;
+        let raft = Group::new(setup, recovered);
+        let mut replica =
+            Self { raft, machine, config, checkpoint: Checkpoint::Idle, carrying, marked, applied_bytes: 0 };
+        replica.machine.log.set_segment_bytes(u64::try_from(config.segment_bytes).unwrap_or(u64::MAX));
+        replica
+    }
+
+    /// Applies what is committed, and says what came of it.
+    pub(super) fn apply(&mut self, entries: Vec<Committed>, out: &mut Effects) -> Vec<(Option<Token>, Index, Outcome)> {
+        let mut outcomes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            self.applied_bytes += (entry.data.len() + entry.context.len()) as u64;
+            let outcome = self.machine.apply(&entry, &self.config);
+            if let Some(mark) = outcome.mark() {
+                out.event(Event::Sometimes(mark));
+            }
+            out.event(applied_event(self.raft.id(), &self.machine));
+            outcomes.push((entry.token, entry.index, outcome));
+        }
+        outcomes
+    }
+
+    /// Tells Raft how far the state machine is, and lets go of entries nobody needs.
+    pub(super) fn applied(&mut self, out: &mut Effects, output: &mut Output) {
+        let was_serving = self.raft.serving();
+        self.raft.applied(self.machine.applied, out, output);
+        self.raft.release();
+        if !was_serving && self.raft.serving() {
+            self.machine.lead();
+        }
+    }
+
+    /// Whether enough was applied since the last mark to be worth another.
+    pub(super) fn wants_checkpoint(&self, bytes: u64) -> bool {
+        self.checkpoint == Checkpoint::Idle && self.applied_bytes >= bytes
+    }
+
+    /// Begins a checkpoint of what is applied now, unless one is under way.
+    pub(super) fn begin_checkpoint(&mut self) {
+        if self.checkpoint != Checkpoint::Idle {
+            return;
+        }
+        self.checkpoint =
+            Checkpoint::Writing { applied: (self.machine.applied, self.machine.applied_term), base: self.raft.base() };
+        self.applied_bytes = 0;
+        let state = self.machine.state();
+        self.machine.log.checkpoint(state);
+    }
+
+    /// The journal wants its oldest files back: a checkpoint if that frees anything, else the entries are carried.
+    pub(super) fn relieve(&mut self, journal: &mut Journal, out: &mut Effects) {
+        if self.checkpoint != Checkpoint::Idle {
+            return;
+        }
+        // Only what a mark lets go of frees a file: where the group stands still, its entries move instead, once.
+        let retained = self.marked.1;
+        if self.raft.base().0 > retained {
+            self.begin_checkpoint();
+        } else if self.carrying.is_none_or(|ticket| ticket <= journal.durable()) {
+            out.event(Event::Sometimes(marks::ENTRIES_CARRIED));
+            self.carrying = Some(journal.carry(self.raft.id(), self.raft.entries_after(retained)));
+        }
+    }
+
+    /// Data and state of the checkpoint are durable: the mark follows.
+    pub(super) fn checkpoint_ready(&mut self, manifest: &Manifest, journal: &mut Journal) {
+        let Checkpoint::Writing { applied, base } = self.checkpoint else {
+            panic!("a checkpoint is ready that was not begun")
+        };
+        let ticket = journal.mark(
+            self.raft.id(),
+            Mark {
+                applied: applied.0,
+                applied_term: applied.1,
+                retained: base.0,
+                retained_term: base.1,
+                body: manifest.encode(),
+            },
+        );
+        self.checkpoint = Checkpoint::Marking { ticket, applied: applied.0 };
+        self.marked.1 = base.0;
+    }
+
+    /// Whether a mark waits for the journal.
+    pub(super) fn marking(&self) -> bool {
+        matches!(self.checkpoint, Checkpoint::Marking { .. })
+    }
+
+    /// The journal is durable up to here: a mark may have become so, and its predecessor goes.
+    pub(super) fn mark_durable(&mut self, durable: Ticket, out: &mut Effects) {
+        if let Checkpoint::Marking { ticket, applied } = self.checkpoint
+            && ticket <= durable
+        {
+            self.checkpoint = Checkpoint::Idle;
+            self.marked.0 = applied;
+            self.machine.log.checkpoint_marked();
+            out.event(Event::Checkpointed { group: self.raft.id(), applied });
+        }
+    }
+
+    pub(super) fn check(&self) {
+        self.raft.check();
+        assert_eq!(self.raft.applied_index(), self.machine.applied, "Raft knows what is applied");
+        assert!(self.marked.0 <= self.machine.applied, "a checkpoint covers what is applied");
+    }
+}
+
+fn applied_event(group: GroupId, machine: &Machine) -> Event {
+    Event::Applied {
+        group,
+        index: machine.applied,
+        term: machine.applied_term,
+        digest: machine.digest,
+        next_offset: machine.log.next_offset(),
+        log_start: machine.log.log_start(),
+    }
+}
+
+fn committed(entry: &journal::Entry) -> Committed {
+    Committed {
+        index: entry.index,
+        term: entry.term,
+        context: entry.context.clone(),
+        data: entry.data.clone(),
+        token: None,
+    }
+}
+
+impl Replica {
+    /// The planted bug: what is appended and not committed, as if it were.
+    pub(super) fn uncommitted(&self) -> Vec<bytes::Bytes> {
+        let mut next = self.machine.log.next_offset();
+        let mut slices = Vec::new();
+        for entry in self.raft.entries_after(self.machine.applied) {
+            if let Ok(batch) = crate::kafka::batch::Batch::parse(entry.data) {
+                let stored = batch.assign(next, i32::try_from(entry.term.0).unwrap_or(0));
+                next = crate::id::Offset(stored.last_offset.0 + 1);
+                slices.extend([stored.head, stored.body]);
+            }
+        }
+        slices
+    }
+}

@@ -1,0 +1,371 @@
+//! One turn of the wheel: ticks, every touched group through Raft and its state machine, then what is left to ask for.
+
+use super::machine::Outcome;
+use super::submit::COMMANDS_PER_ENVELOPE_MAX;
+use super::{Broker, Owner, Phase, Route, Waiting};
+use crate::effect::{DiskCommand, DiskResult, Effect, Effects, Halt};
+use crate::event::Event;
+use crate::id::{GroupId, Index, NodeId};
+use crate::journal::Ticket;
+use crate::kafka::ErrorCode;
+use crate::limits::ENVELOPE_PAYLOAD_BYTES_MAX;
+use crate::log;
+use crate::peer::Envelope;
+use crate::raft::{Output, Token};
+
+impl Broker {
+    /// What time alone brings: ticks, deadlines, gossip, registration, the seal of an idle journal.
+    pub(super) fn tick(&mut self, out: &mut Effects) {
+        let now = self.now.mono;
+        if now >= self.next_tick {
+            self.next_tick = now + self.config.settings.tick;
+            let checkpoint_bytes = self.config.settings.checkpoint_bytes;
+            for (group, replica) in &mut self.replicas {
+                replica.raft.tick();
+                replica.machine.log.flush();
+                if replica.wants_checkpoint(checkpoint_bytes) {
+                    replica.begin_checkpoint();
+                }
+                self.touched.insert(*group);
+                self.thirsty.insert(*group);
+            }
+            if std::mem::take(&mut self.journal_full) {
+                self.journal().retry();
+            }
+            self.seal_idle_journal();
+            self.submit_due(out);
+            self.admin_changed = true;
+        }
+        if now >= self.next_gossip {
+            self.next_gossip = now + self.config.settings.gossip_every;
+            self.gossip();
+        }
+        if now >= self.next_register {
+            self.next_register = now + super::REGISTER_EVERY;
+            self.register();
+        }
+        while let Some(&(deadline, call)) = self.deadlines.first() {
+            if deadline > now {
+                break;
+            }
+            self.deadlines.pop_first();
+            self.expired(call, out);
+        }
+    }
+
+    fn seal_idle_journal(&mut self) {
+        let (now, after) = (self.now.mono, self.config.settings.seal_after);
+        if !self.journal().is_idle_unsealed() {
+            self.idle_since = None;
+        } else if let Some(since) = self.idle_since {
+            if now.since(since) >= after {
+                self.idle_since = None;
+                self.journal().seal();
+            }
+        } else {
+            self.idle_since = Some(now);
+        }
+    }
+
+    /// Settles every group that something happened to, until none is left.
+    pub(super) fn settle(&mut self, out: &mut Effects) {
+        loop {
+            if std::mem::take(&mut self.submissions.fresh) {
+                self.submit_due(out);
+            }
+            // A group is touched again only when it applied something, so this comes to an end.
+            while let Some(group) = self.touched.pop_first() {
+                self.settle_group(group, out);
+            }
+            for call in std::mem::take(&mut self.thin) {
+                self.produce_progress(call, out);
+            }
+            if std::mem::take(&mut self.admin_changed) {
+                self.admin_progress(out);
+            }
+            if self.touched.is_empty() && !self.submissions.fresh {
+                return;
+            }
+        }
+    }
+
+    fn settle_group(&mut self, group: GroupId, out: &mut Effects) {
+        let journal = self.journal.as_mut().expect("a running broker has a journal");
+        let Some(replica) = self.replicas.get_mut(&group) else {
+            return;
+        };
+        let was_serving = replica.raft.serving();
+        let mut output = Output::default();
+        replica.raft.pump(journal, out, &mut output);
+        let mut outcomes = Vec::new();
+        if !output.committed.is_empty() {
+            let committed = std::mem::take(&mut output.committed);
+            outcomes = replica.apply(committed, out);
+            replica.applied(out, &mut output);
+            // Applying may have made the group ready for more.
+            self.touched.insert(group);
+        }
+        if replica.raft.waits_for_disk() {
+            self.writing.insert(group);
+        }
+        self.thirsty.insert(group);
+        let serving = replica.raft.serving();
+        let moved = !outcomes.is_empty() || serving != was_serving;
+        self.deliver(group, output, out);
+        for (token, index, outcome) in outcomes {
+            self.came_of(group, token, index, outcome, out);
+        }
+        if serving && !was_serving {
+            self.announce(group);
+            self.admin_changed = true;
+            if group == GroupId::CONTROLLER {
+                self.register();
+            }
+        }
+        if moved {
+            self.wake_fetches(group, out);
+        }
+    }
+
+    pub(super) fn deliver(&mut self, group: GroupId, output: Output, out: &mut Effects) {
+        let Output { messages, committed, lost, readable, unreadable } = output;
+        assert!(committed.is_empty(), "what is committed was applied");
+        for (node, message) in messages {
+            self.envelope(node).messages.push(message);
+        }
+        for token in lost {
+            self.lost(group, token, out);
+        }
+        for token in readable {
+            self.readable(token, true, out);
+        }
+        for token in unreadable {
+            self.readable(token, false, out);
+        }
+    }
+
+    fn came_of(&mut self, group: GroupId, token: Option<Token>, index: Index, outcome: Outcome, out: &mut Effects) {
+        let waiting = token.and_then(|token| self.waiting.remove(&token));
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Produced(result) => {
+                if let Some(Waiting::Produce(call, slot)) = waiting {
+                    self.produced(call, slot, group, index, result, out);
+                }
+            }
+            Outcome::Commanded(origin, result) => self.commanded(origin, *result, out),
+        }
+    }
+
+    /// A proposal of this broker whose outcome it will not learn: somebody else leads.
+    fn lost(&mut self, group: GroupId, token: Token, out: &mut Effects) {
+        match self.waiting.remove(&token) {
+            Some(Waiting::Produce(call, slot)) => {
+                self.produced(call, slot, group, Index(0), Err(ErrorCode::NotLeaderOrFollower), out);
+            }
+            Some(Waiting::Command | Waiting::FetchBarrier(..) | Waiting::OffsetsBarrier(..)) | None => {}
+        }
+    }
+
+    /// Reads of the segments of a group that is gone.
+    pub(super) fn fail_reads(&mut self, group: GroupId, out: &mut Effects) {
+        let reads: Vec<_> = self.log_reads.keys().filter(|(of, _)| *of == group).copied().collect();
+        for (group, read) in reads {
+            if let Some((id, at)) = self.log_reads.remove(&(group, read)) {
+                self.fetch_lost(id, at, out);
+                self.offsets_lost(id, at, out);
+            }
+        }
+    }
+
+    fn readable(&mut self, token: Token, confirmed: bool, out: &mut Effects) {
+        match self.waiting.remove(&token) {
+            Some(Waiting::FetchBarrier(call, slot)) => self.fetch_barrier(call, slot, confirmed, out),
+            Some(Waiting::OffsetsBarrier(call, slot)) => self.offsets_barrier(call, slot, confirmed, out),
+            Some(Waiting::Produce(..) | Waiting::Command) | None => {}
+        }
+    }
+
+    /// The journal is durable up to here.
+    pub(super) fn durable(&mut self, durable: Ticket, out: &mut Effects) {
+        for group in std::mem::take(&mut self.writing) {
+            let Some(replica) = self.replicas.get_mut(&group) else {
+                continue;
+            };
+            let mut output = Output::default();
+            replica.raft.durable(durable, out, &mut output);
+            replica.mark_durable(durable, out);
+            if replica.raft.waits_for_disk() || replica.marking() {
+                self.writing.insert(group);
+            }
+            self.touched.insert(group);
+            self.deliver(group, output, out);
+        }
+    }
+
+    pub(super) fn log_done(&mut self, group: GroupId, tag: u64, result: DiskResult, out: &mut Effects) {
+        if let Some(dying) = self.dying.get_mut(&group) {
+            dying.outstanding -= 1;
+            return;
+        }
+        let log = if let Some(replica) = self.replicas.get_mut(&group) {
+            &mut replica.machine.log
+        } else if let Some(parked) = self.parked.get_mut(&group) {
+            &mut parked.machine.log
+        } else {
+            return;
+        };
+        self.thirsty.insert(group);
+        for done in log.done(tag, result) {
+            match done {
+                log::Done::Read(read, result) => self.log_read(group, read, result, out),
+                log::Done::Lookup(read, result) => self.log_looked_up(group, read, result, out),
+                log::Done::CheckpointReady(manifest) => {
+                    let journal = self.journal.as_mut().expect("a running broker has a journal");
+                    if let Some(replica) = self.replicas.get_mut(&group) {
+                        replica.checkpoint_ready(&manifest, journal);
+                        self.writing.insert(group);
+                    }
+                }
+                log::Done::Restored { extra } => self.restored(group, extra, out),
+                log::Done::Failed(error) => return self.halt(Halt::DiskFailed(format!("{error:?}")), out),
+                log::Done::Corrupt(what) => return self.halt(Halt::Corrupt(what), out),
+                log::Done::Full => out.event(Event::Note("the disk is full: a segment can not grow".into())),
+            }
+        }
+    }
+
+    /// Asks for everything the rooms want of the disk and the peers, and for the next wake.
+    pub(super) fn ask(&mut self, out: &mut Effects) {
+        let running = matches!(self.phase, Phase::Running);
+        if running {
+            self.relieve_journal(out);
+        }
+        let mut commands: Vec<(Owner, DiskCommand)> = Vec::new();
+        let mut wanted = Vec::new();
+        let tail_bytes = self.config.settings.tail_bytes / (self.replicas.len() as u64).max(1);
+        for group in std::mem::take(&mut self.thirsty) {
+            let log = if let Some(replica) = self.replicas.get_mut(&group) {
+                &mut replica.machine.log
+            } else if let Some(parked) = self.parked.get_mut(&group) {
+                &mut parked.machine.log
+            } else {
+                continue;
+            };
+            log.evict_tail(tail_bytes);
+            log.commands(&mut self.files, &mut wanted);
+            commands.extend(wanted.drain(..).map(|(tag, command)| (Owner::Log(group, tag), command)));
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.commands(&mut self.files, &mut wanted);
+            commands.extend(wanted.drain(..).map(|(tag, command)| (Owner::Journal(tag), command)));
+        }
+        for (owner, command) in commands {
+            self.disk(owner, command, out);
+        }
+        self.bury(out);
+        for (to, envelope) in std::mem::take(&mut self.outbox) {
+            if !envelope.is_empty() {
+                let parts = envelope.split(ENVELOPE_PAYLOAD_BYTES_MAX).into_iter();
+                out.effects.extend(parts.map(|envelope| Effect::Send { to, envelope }));
+            }
+        }
+        if running {
+            let deadline = self.deadlines.first().map_or(self.next_tick, |(deadline, _)| *deadline);
+            let wake = deadline.min(self.next_tick);
+            if self.wake_at != Some(wake) {
+                self.wake_at = Some(wake);
+                out.push(Effect::WakeAt(wake));
+            }
+        }
+    }
+
+    /// Asks the groups that keep old journal files in use to let go of them.
+    fn relieve_journal(&mut self, out: &mut Effects) {
+        let journal = self.journal.as_mut().expect("a running broker has a journal");
+        for group in journal.relief() {
+            if let Some(replica) = self.replicas.get_mut(&group) {
+                replica.relieve(journal, out);
+                self.thirsty.insert(group);
+            } else if let Some(parked) = self.parked.get_mut(&group)
+                && parked.carrying.is_none_or(|ticket| ticket <= journal.durable())
+            {
+                // Nobody claims it, so nothing of it moves: what the journal still needs is in memory.
+                parked.carrying = Some(journal.carry(group, parked.entries.clone()));
+            }
+        }
+    }
+
+    pub(super) fn envelope(&mut self, to: NodeId) -> &mut Envelope {
+        let (cluster, from) = (self.config.cluster, self.config.node);
+        self.outbox.entry(to).or_insert_with(|| Envelope { cluster, from, to, ..Envelope::default() })
+    }
+
+    fn others(&self) -> Vec<NodeId> {
+        self.config.members.iter().map(|member| member.node).filter(|node| *node != self.config.node).collect()
+    }
+
+    /// Tells the other brokers at once that this one leads a group now.
+    fn announce(&mut self, group: GroupId) {
+        let Some(replica) = self.replicas.get(&group) else {
+            return;
+        };
+        let term = replica.raft.term();
+        for node in self.others() {
+            self.envelope(node).leading.push((group, term));
+        }
+    }
+
+    fn gossip(&mut self) {
+        let leading: Vec<_> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| replica.raft.serving())
+            .map(|(group, replica)| (*group, replica.raft.term()))
+            .collect();
+        if leading.is_empty() {
+            return;
+        }
+        for node in self.others() {
+            self.envelope(node).leading.extend(&leading);
+        }
+    }
+
+    /// Something another broker said.
+    pub(super) fn peer(&mut self, from: NodeId, envelope: Envelope, out: &mut Effects) {
+        let member = self.config.members.iter().any(|member| member.node == from) && from != self.config.node;
+        let ours = envelope.cluster == self.config.cluster && envelope.from == from;
+        if !member || !ours || envelope.to != self.config.node {
+            out.event(Event::Note(format!("an envelope of another cluster or for another broker, from {from}")));
+            return;
+        }
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        for (group, term) in envelope.leading {
+            if i32::try_from(term.0).is_err() {
+                continue;
+            }
+            let known = self.routes.get(&group).is_some_and(|route| route.term >= term);
+            if !known {
+                self.routes.insert(group, Route { node: from, term });
+                self.admin_changed = true;
+                if group == GroupId::CONTROLLER {
+                    self.register();
+                }
+            }
+        }
+        for message in envelope.messages {
+            let group = message.group;
+            if let Some(replica) = self.replicas.get_mut(&group) {
+                if let Err(refused) = replica.raft.receive(from, message) {
+                    out.event(Event::Note(format!("a message of group {group} from {from} refused: {refused:?}")));
+                }
+                self.touched.insert(group);
+            }
+        }
+        for command in envelope.commands.into_iter().take(COMMANDS_PER_ENVELOPE_MAX) {
+            self.command_from_peer(command);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Moments that brokers did not survive once, or answered wrongly: each test is one of them, found by reading.
+
+#[path = "support/house.rs"]
+mod house;
+
+use bytes::Bytes;
+use house::{Disk, House};
+use tidelog_core::effect::Input;
+use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileKind, GroupId, Index, NodeId, ProducerId, ReplicaId, Term};
+use tidelog_core::kafka::batch::Builder;
+use tidelog_core::kafka::messages::*;
+use tidelog_core::kafka::{ErrorCode, Records, ResponseBody};
+use tidelog_core::peer::{Envelope, GroupMessage, MessageKind, RaftEntry, RaftMessage};
+use tidelog_core::time::{Duration, Timestamp};
+
+const ONE: NodeId = NodeId(1);
+
+fn create(
+    house: &mut House,
+    conn: ConnId,
+    name: &str,
+    partitions: i32,
+    replicas: i16,
+    configs: &[(&str, &str)],
+) -> i16 {
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: name.into(),
+            num_partitions: partitions,
+            replication_factor: replicas,
+            configs: configs
+                .iter()
+                .map(|(name, value)| CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) })
+                .collect(),
+            ..CreatableTopic::default()
+        }],
+        timeout_ms: 5_000,
+        ..CreateTopicsRequest::default()
+    };
+    let ResponseBody::CreateTopics(response) = house.ask(ONE, conn, 7, request) else { panic!("another answer") };
+    response.topics[0].error_code
+}
+
+fn batch(producer: Option<(i64, i16, i32)>, value: &str) -> Bytes {
+    let mut builder = Builder::new();
+    if let Some((id, epoch, sequence)) = producer {
+        builder = builder.producer(ProducerId(id), epoch, sequence);
+    }
+    builder.push(Timestamp(1), None, Some(value.as_bytes()), &[]);
+    builder.build()
+}
+
+fn produce(house: &mut House, node: NodeId, conn: ConnId, topic: &str, records: Bytes) -> PartitionProduceResponse {
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 5_000,
+        topic_data: vec![TopicProduceData {
+            name: topic.into(),
+            partition_data: vec![PartitionProduceData { index: 0, records: Some(Records(vec![records])) }],
+        }],
+        ..ProduceRequest::default()
+    };
+    let ResponseBody::Produce(response) = house.ask(node, conn, 11, request) else { panic!("another answer") };
+    response.responses[0].partition_responses[0].clone()
+}
+
+fn leader(house: &House) -> NodeId {
+    house
+        .homes
+        .iter()
+        .find_map(|(node, home)| {
+            let groups = home.broker.status().groups;
+            groups.iter().any(|group| group.group.0 != 0 && group.serving).then_some(*node)
+        })
+        .expect("there is a leader")
+}
+
+/// A client may create 10,000 partitions; the broker goes on.
+#[test]
+fn a_topic_of_many_partitions_can_be_served() {
+    let mut house = House::new(1);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(create(&mut house, conn, "many", 5_100, 1, &[]), 0);
+}
+
+/// An offset beyond the end is out of range however short the client waits.
+#[test]
+fn an_impatient_fetch_beyond_the_end_is_out_of_range() {
+    let mut house = House::new(1);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(create(&mut house, conn, "t", 1, 1, &[]), 0);
+    let request = FetchRequest {
+        max_wait_ms: 0,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        session_epoch: -1,
+        topics: vec![FetchTopic {
+            topic: "t".into(),
+            partitions: vec![FetchPartition {
+                partition: 0,
+                fetch_offset: 100,
+                partition_max_bytes: 1 << 20,
+                ..FetchPartition::default()
+            }],
+            ..FetchTopic::default()
+        }],
+        ..FetchRequest::default()
+    };
+    let ResponseBody::Fetch(response) = house.ask(ONE, conn, 12, request) else { panic!("another answer") };
+    let code = response.responses[0].partitions[0].error_code;
+    assert_eq!(code, ErrorCode::OffsetOutOfRange.code());
+}
+
+/// A duplicate is answered as the first time, its broker timestamp included.
+#[test]
+fn a_duplicate_has_the_original_log_append_time() {
+    let mut house = House::new(1);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    let configs = [("message.timestamp.type", "LogAppendTime")];
+    assert_eq!(create(&mut house, conn, "t", 1, 1, &configs), 0);
+    let first = produce(&mut house, ONE, conn, "t", batch(Some((7, 0, 0)), "x"));
+    house.pass(Duration::from_secs(3));
+    let again = produce(&mut house, ONE, conn, "t", batch(Some((7, 0, 0)), "x"));
+    assert_eq!(first.base_offset, again.base_offset);
+    assert_eq!(first.log_append_time_ms, again.log_append_time_ms);
+}
+
+fn lie(house: &mut House, raft: RaftMessage) {
+    let envelope = Envelope {
+        cluster: ClusterId([7; 16]),
+        from: NodeId(2),
+        to: ONE,
+        messages: vec![GroupMessage {
+            group: GroupId::CONTROLLER,
+            from: ReplicaId(2),
+            to: ReplicaId(1),
+            held_by_all: Index(0),
+            raft,
+        }],
+        ..Envelope::default()
+    };
+    house.inputs.push_back((ONE, Input::Peer { from: NodeId(2), envelope }));
+    house.settle();
+}
+
+/// No byte from outside reaches a panic of the crate: entries far beyond the log, said to follow term 0.
+#[test]
+fn an_append_that_follows_nothing_is_refused() {
+    let mut house = House::new(3);
+    house.ready();
+    lie(
+        &mut house,
+        RaftMessage {
+            kind: MessageKind::Append,
+            term: Term(50),
+            log_term: Term(0),
+            index: Index(1_000),
+            commit: Index(0),
+            entries: vec![RaftEntry { term: Term(50), ..RaftEntry::default() }],
+            ..RaftMessage::default()
+        },
+    );
+}
+
+/// The same without entries: only its commit index is believed.
+#[test]
+fn an_empty_append_that_follows_nothing_commits_nothing() {
+    let mut house = House::new(3);
+    house.ready();
+    lie(
+        &mut house,
+        RaftMessage {
+            kind: MessageKind::Append,
+            term: Term(50),
+            log_term: Term(0),
+            index: Index(1_000),
+            commit: Index(1_000),
+            ..RaftMessage::default()
+        },
+    );
+}
+
+/// Two of three brokers go on writing, and do not checkpoint without end, while the third is away.
+#[test]
+fn two_of_three_go_on_writing() {
+    let mut house = House::new(3);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(create(&mut house, conn, "t", 1, 3, &[]), 0);
+    let first = leader(&house);
+    let away = house.homes.keys().copied().find(|node| *node != first).expect("three");
+    house.homes.remove(&away);
+    let value = "x".repeat(8_000);
+    let conn = house.open(first, 2);
+    let mut blobs = std::collections::BTreeSet::new();
+    for round in 0..1_500 {
+        let answer = produce(&mut house, first, conn, "t", batch(None, &value));
+        let home = &house.homes[&first];
+        blobs.extend(home.disk.files.keys().filter(|file| file.kind() == FileKind::State).copied());
+        assert_eq!(answer.error_code, 0, "round {round}, {} state blobs written", blobs.len());
+    }
+}
+
+/// What is carried is written once.
+#[test]
+fn entries_are_carried_once() {
+    let mut house = House::new(3);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(create(&mut house, conn, "t", 1, 3, &[]), 0);
+    let first = leader(&house);
+    let away = house.homes.keys().copied().find(|node| *node != first).expect("three");
+    house.homes.remove(&away);
+    let value = "x".repeat(8_000);
+    let conn = house.open(first, 2);
+    house.printing = true;
+    let mut written = 0;
+    for _ in 0..120 {
+        assert_eq!(produce(&mut house, first, conn, "t", batch(None, &value)).error_code, 0);
+        for line in std::mem::take(&mut house.log).lines() {
+            let Some((_, rest)) = line.split_once(&format!("{first:?} -> ")) else {
+                continue;
+            };
+            if let Some((_, bytes)) = rest.split_once("write journal").and_then(|(_, rest)| rest.split_once(", ")) {
+                let bytes: u64 = bytes.split(' ').next().expect("a number").parse().expect("a number");
+                written += bytes;
+            }
+        }
+    }
+    assert!(written < 4_000_000, "{written} bytes of journal for 1 MB of records");
+}
+
+/// Rejections that come late do not silence a follower for the rest of a term.
+#[test]
+fn late_rejections_do_not_silence_a_follower() {
+    let mut house = House::new(3);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(create(&mut house, conn, "t", 1, 3, &[]), 0);
+    let first = leader(&house);
+    let conn = house.open(first, 2);
+    for _ in 0..10 {
+        assert_eq!(produce(&mut house, first, conn, "t", batch(None, "x")).error_code, 0);
+    }
+    house.pass(Duration::from_secs(1));
+    let of = |house: &House, node: NodeId| {
+        let groups = house.homes[&node].broker.status().groups;
+        groups.into_iter().find(|group| group.group.0 != 0).expect("it is there")
+    };
+    let lead = of(&house, first);
+    let other = house.homes.keys().copied().find(|node| *node != first).expect("three");
+    let follower = of(&house, other);
+    for index in [lead.last.next(), lead.last] {
+        let raft = RaftMessage {
+            kind: MessageKind::AppendResponse,
+            term: lead.term,
+            index,
+            reject: true,
+            reject_hint: Index(1),
+            ..RaftMessage::default()
+        };
+        let message =
+            GroupMessage { group: lead.group, from: follower.replica, to: lead.replica, held_by_all: Index(0), raft };
+        let envelope = Envelope {
+            cluster: ClusterId([7; 16]),
+            from: other,
+            to: first,
+            messages: vec![message],
+            ..Envelope::default()
+        };
+        house.inputs.push_back((first, Input::Peer { from: other, envelope }));
+        house.settle();
+    }
+    for _ in 0..3 {
+        assert_eq!(produce(&mut house, first, conn, "t", batch(None, "x")).error_code, 0);
+    }
+    house.pass(Duration::from_secs(20));
+    assert_eq!(of(&house, first).term, lead.term);
+    assert_eq!(of(&house, first).last, of(&house, other).last);
+}
+
+/// A connection that is gone leaves no call behind.
+#[test]
+fn a_closed_connection_leaves_no_call() {
+    let mut house = House::new(1);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(create(&mut house, conn, "t", 1, 1, &[]), 0);
+    let request = FetchRequest {
+        max_wait_ms: 300_000,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        session_epoch: -1,
+        topics: vec![FetchTopic {
+            topic: "t".into(),
+            partitions: vec![FetchPartition { partition_max_bytes: 1 << 20, ..FetchPartition::default() }],
+            ..FetchTopic::default()
+        }],
+        ..FetchRequest::default()
+    };
+    house.send(ONE, conn, 12, &request.into());
+    house.inputs.push_back((ONE, Input::Closed { conn }));
+    house.settle();
+    house.pass(Duration::from_secs(60));
+    assert!(!format!("{:?}", house.homes[&ONE].broker).contains("FetchCall"));
+}
+
+/// A broker whose disk was wiped (another directory id) does not help to elect a leader that lacks what was acknowledged.
+#[test]
+fn a_wiped_broker_does_not_vote_as_the_old_one() {
+    let mut house = House::new(3);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(create(&mut house, conn, "t", 1, 3, &[]), 0);
+    let first = leader(&house);
+    let others: Vec<NodeId> = house.homes.keys().copied().filter(|node| *node != first).collect();
+    let (wiped, late) = (others[0], others[1]);
+    let asleep = house.homes.remove(&late).expect("it lives");
+    let conn = house.open(first, 2);
+    for _ in 0..5 {
+        assert_eq!(produce(&mut house, first, conn, "t", batch(None, "x")).error_code, 0);
+    }
+    house.pass(Duration::from_secs(1));
+    house.homes.remove(&first);
+    house.homes.remove(&wiped);
+    house.inputs.clear();
+    house.directories.insert(wiped, DirectoryId([99; 16]));
+    house.start(wiped, Disk::default(), 1);
+    house.start(late, asleep.disk, asleep.boots + 1);
+    house.settle();
+    house.pass(Duration::from_secs(20));
+    for (node, home) in &house.homes {
+        let groups = home.broker.status().groups;
+        let serves = groups.iter().find(|group| group.group.0 != 0 && group.serving);
+        assert_eq!(serves.map(|group| group.next_offset), None, "{node:?} serves without the records acknowledged");
+    }
+}
+
+/// OffsetForLeaderEpoch of no epoch at all knows no end.
+#[test]
+fn no_epoch_has_no_end() {
+    let mut house = House::new(1);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(create(&mut house, conn, "t", 1, 1, &[]), 0);
+    let request = OffsetForLeaderEpochRequest {
+        replica_id: -1,
+        topics: vec![OffsetForLeaderTopic {
+            topic: "t".into(),
+            partitions: vec![OffsetForLeaderPartition { partition: 0, current_leader_epoch: -1, leader_epoch: -1 }],
+        }],
+    };
+    let ResponseBody::OffsetForLeaderEpoch(response) = house.ask(ONE, conn, 4, request) else {
+        panic!("another answer")
+    };
+    let answer = &response.topics[0].partitions[0];
+    assert_eq!((answer.leader_epoch, answer.end_offset), (-1, -1));
+}
