@@ -1,0 +1,22 @@
+//! What must always hold of a distributed log: histories, and the checkers that judge them.
+//!
+//! - [`history`]: what clients asked and were told, as data; written and read as JSON lines.
+//! - [`client`]: judges a history. Knows Kafka's promises, and nothing of brokers.
+//! - [`whitebox`]: judges the events of brokers as they happen. Knows Raft's promises, and nothing of clients.
+//! - [`responses`]: judges that requests are answered once and in line.
+//! - [`violation`]: what all of them return.
+//!
+//! Three judges use the same code: property tests, the simulator, and tests of real clusters. A checker never drops what it
+//! cannot explain: the inexplicable is a violation too. Not here yet: transactions, consumer groups, compaction, connect.
+
+pub mod client;
+pub mod history;
+pub mod responses;
+pub mod violation;
+pub mod whitebox;
+
+pub use client::judge;
+pub use history::History;
+pub use responses::Responses;
+pub use violation::Violation;
+pub use whitebox::Whitebox;

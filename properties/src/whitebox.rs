@@ -1,0 +1,131 @@
+//! Judges the events of all brokers of a cluster as they happen: what consensus and the disks beneath it promise.
+//!
+//! Feed [`Whitebox::observe`] every event of every broker in the order in which they happened, from the first formatting on,
+//! and [`Whitebox::crashed`] whenever a broker's life ends, however it ends. Each event costs O(log n).
+//!
+//! | kind | promise |
+//! |---|---|
+//! | `two-leaders` | at most one leader in a term of a group |
+//! | `vote-twice` | a vote once durable is neither given again nor forgotten in its term, across restarts |
+//! | `elected-without-votes` | a leader has durable votes of a quorum (its own is taken as given) |
+//! | `leader-incomplete` | a leader holds everything committed in earlier terms |
+//! | `served-early` | a leader serves only when it has applied an entry of its own term |
+//! | `term-went-back` | terms never go back, across restarts |
+//! | `log-mismatch` | entries of one index and term are equal on all replicas, and so is all that stands before them |
+//! | `log-gap` | a log has no holes |
+//! | `needless-truncation` | a log is only cut where it conflicts |
+//! | `committed-dropped` | no replica drops what is committed |
+//! | `persisted-unknown` | what is called durable was appended before |
+//! | `durable-lost` | what was called durable is there after a restart |
+//! | `commit-without-quorum` | what is applied is durable on a quorum |
+//! | `applied-out-of-order` | entries are applied one after the other |
+//! | `applied-other-entry` | what is applied is what stands in the log |
+//! | `divergence` | all replicas have the same state, next offset and log start at the same index |
+//! | `offset-went-back` | next offset and log start never go back, nor pass each other |
+//! | `checkpoint-ahead` | a checkpoint covers only what is applied |
+//! | `checkpoint-lost` | after a restart a replica knows at least its last checkpoint, and nothing it never had |
+//! | `snapshot-regress` | a snapshot never replaces newer state |
+//! | `configuration-split` | one index has one configuration |
+//! | `configuration-jump` | quorums of successive configurations overlap |
+//! | `unexplained` | every event fits into a life |
+//!
+//! Does not know clients, records, or what entries mean. A snapshot has no event; [`Whitebox::installed`] tells of one.
+
+mod config;
+mod group;
+mod replica;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidelog_core::event::Event;
+use tidelog_core::id::{GroupId, Index, NodeId, Term};
+
+use crate::violation::{Verdict, Violation};
+use group::{At, Group};
+
+/// The checker. See the [module](self).
+#[derive(Debug, Default)]
+pub struct Whitebox {
+    groups: BTreeMap<GroupId, Group>,
+    /// The groups a broker has told of in this life.
+    living: BTreeMap<NodeId, BTreeSet<GroupId>>,
+    started: BTreeSet<NodeId>,
+    verdict: Verdict,
+    work: u64,
+}
+
+impl Whitebox {
+    /// A checker of a cluster that has not begun.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `node` says `event` at `now` (microseconds, for people only).
+    pub fn observe(&mut self, now: u64, node: NodeId, event: &Event) {
+        self.work += 1;
+        let group = match event {
+            Event::Recovered { group, .. }
+            | Event::Appended { group, .. }
+            | Event::Persisted { group, .. }
+            | Event::HardStatePersisted { group, .. }
+            | Event::Applied { group, .. }
+            | Event::Elected { group, .. }
+            | Event::Serving { group, .. }
+            | Event::Deposed { group, .. }
+            | Event::Configured { group, .. }
+            | Event::Checkpointed { group, .. } => *group,
+            Event::Started => return self.start(now, node),
+            Event::Sometimes(_) | Event::Note(_) => return,
+        };
+        self.living.entry(node).or_default().insert(group);
+        let started = self.started.contains(&node);
+        let state = self.groups.entry(group).or_insert_with(|| Group::new(group));
+        state.observe(At { now, node }, event, started, &mut self.verdict, &mut self.work);
+    }
+
+    /// `node` replaced what it had of `group` by a snapshot that covers everything up to this entry, durably. No event tells
+    /// of this yet: whoever feeds the checker has to know.
+    pub fn installed(&mut self, now: u64, node: NodeId, group: GroupId, index: Index, term: Term) {
+        let state = self.groups.entry(group).or_insert_with(|| Group::new(group));
+        state.installed(At { now, node }, (index, term), &mut self.verdict, &mut self.work);
+    }
+
+    /// `node`'s life has ended: killed, halted or stopped.
+    pub fn crashed(&mut self, node: NodeId) {
+        self.started.remove(&node);
+        for group in self.living.remove(&node).unwrap_or_default() {
+            self.work += 1;
+            if let Some(group) = self.groups.get_mut(&group) {
+                group.crashed(node);
+            }
+        }
+    }
+
+    /// Whether no promise was broken so far.
+    pub fn is_clean(&self) -> bool {
+        self.verdict.is_empty()
+    }
+
+    /// The promises broken so far, the first of each kind and group.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.verdict.clone().into_violations()
+    }
+
+    /// How many things were looked at: the cost, without a clock.
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
+    fn start(&mut self, now: u64, node: NodeId) {
+        if !self.started.insert(node) {
+            self.verdict.add("unexplained", format!("{node:?}"), || {
+                (format!("Broker {node} started twice in one life."), vec![At { now, node }.says("Started")])
+            });
+        }
+        for group in self.living.get(&node).into_iter().flatten() {
+            if let Some(group) = self.groups.get_mut(group) {
+                group.started(node, &mut self.work);
+            }
+        }
+    }
+}
