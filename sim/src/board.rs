@@ -1,0 +1,31 @@
+//! What all programs of a run know: which topics stand.
+
+/// A topic that stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) partitions: i32,
+}
+
+/// The topics that stand, in the order in which they were made.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    topics: Vec<Topic>,
+}
+
+impl Board {
+    pub(crate) fn post(&mut self, name: &str, partitions: i32) {
+        if !self.topics.iter().any(|topic| topic.name == name) {
+            self.topics.push(Topic { name: name.to_owned(), partitions });
+        }
+    }
+
+    /// Every partition of every topic.
+    pub(crate) fn partitions(&self) -> Vec<(String, i32)> {
+        let each = |topic: &Topic| {
+            let name = topic.name.clone();
+            (0..topic.partitions).map(move |partition| (name.clone(), partition))
+        };
+        self.topics.iter().flat_map(each).collect()
+    }
+}

@@ -1,0 +1,48 @@
+//! Arguments, and what each command does with them.
+
+mod args;
+mod campaign;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod pool;
+mod profile;
+mod replay;
+mod report;
+mod seed;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Args, Command};
+
+/// The exit code of wrong usage and of a broken environment.
+pub(crate) const USAGE: u8 = 1;
+
+pub(crate) fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // Nothing can be done about a terminal that is gone.
+            let _ = error.print();
+            return ExitCode::from(if asked { 0 } else { USAGE });
+        }
+    };
+    pool::quiet_panics();
+    let result = match args.command {
+        Command::Run(run) => campaign::run(&run),
+        Command::Replay(replay) => replay::replay(&replay),
+        Command::Profile(profile) => profile::profile(&profile),
+        #[cfg(feature = "mutants")]
+        Command::Mutants(scoreboard) => mutants::scoreboard(&scoreboard),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("tidelog-sim: {error}");
+            ExitCode::from(USAGE)
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One machine and the broker process on it: what lasts (disk, identity, boot counter) and what dies with the process.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tidelog_core::broker::{Boot, Broker, Config, Member};
+use tidelog_core::effect::{Effects, Input};
+use tidelog_core::id::{ClusterId, ConnId, DirectoryId, NodeId, ReplicaId};
+use tidelog_core::mutants::Mutants;
+use tidelog_core::rng::Rng;
+
+use crate::clock::{Alarm, Clock};
+use crate::disk::Disk;
+use crate::scenario::Scenario;
+use crate::streams;
+
+/// One machine.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// From 0; the broker's `node.id` is one more.
+    pub(crate) place: u32,
+    pub(crate) config: Config,
+    pub(crate) disk: Disk,
+    /// How often the process was started; names the incarnation.
+    pub(crate) life: u64,
+    pub(crate) process: Option<Process>,
+    /// Faults that strike operations of the disk.
+    pub(crate) stalled_until: u64,
+    pub(crate) fail_next: Option<u64>,
+    /// The moment until which the process stands still.
+    pub(crate) paused_until: u64,
+    pub(crate) wall_offset_ms: i64,
+    pub(crate) step_rng: Rng,
+    pub(crate) disk_rng: Rng,
+    pub(crate) crash_rng: Rng,
+    seed: u64,
+}
+
+/// One incarnation of a broker.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) broker: Broker,
+    pub(crate) clock: Clock,
+    pub(crate) inbox: VecDeque<Input>,
+    /// The moment of the next step, if one is planned.
+    pub(crate) turn: Option<u64>,
+    pub(crate) busy_until: u64,
+    pub(crate) alarm: Alarm,
+    pub(crate) next_conn: u64,
+    pub(crate) wires: BTreeMap<ConnId, u64>,
+    /// Connections the broker has closed, and not yet been told that they are gone.
+    pub(crate) closing: BTreeSet<ConnId>,
+    pub(crate) effects: Effects,
+}
+
+fn uuid(seed: u64, which: u64) -> [u8; 16] {
+    let mut rng = Rng::stream(seed, &[streams::IDENTITY, which]);
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
+    bytes[8..].copy_from_slice(&rng.next_u64().to_be_bytes());
+    bytes
+}
+
+impl Host {
+    /// The machine at this place, its process not started.
+    pub(crate) fn new(place: u32, scenario: &Scenario, mutants: Mutants) -> Self {
+        let members = (1..=scenario.brokers)
+            .map(|node| Member {
+                node: NodeId(node),
+                replica: ReplicaId(u64::from(node)),
+                voter: node <= scenario.voters,
+            })
+            .collect();
+        let node = place + 1;
+        let seed = scenario.seed;
+        let at = u64::from(place);
+        let mut clock_rng = Rng::stream(seed, &[streams::CLOCK, at]);
+        Self {
+            place,
+            config: Config {
+                cluster: ClusterId(uuid(seed, 0)),
+                node: NodeId(node),
+                directory: DirectoryId(uuid(seed, u64::from(node))),
+                members,
+                host: format!("broker-{node}"),
+                port: 9092,
+                rack: None,
+                auto_create: false,
+                settings: scenario.settings(),
+                mutants,
+            },
+            disk: Disk::default(),
+            life: 0,
+            process: None,
+            stalled_until: 0,
+            fail_next: None,
+            paused_until: 0,
+            wall_offset_ms: clock_rng.below(401) as i64 - 200,
+            step_rng: Rng::stream(seed, &[streams::PROCESS, at]),
+            disk_rng: Rng::stream(seed, &[streams::DISK, at]),
+            crash_rng: Rng::stream(seed, &[streams::CRASH, at]),
+            seed,
+        }
+    }
+
+    /// Starts the process: a new incarnation with a boot seed of its own.
+    pub(crate) fn boot(&mut self, now: u64) -> &mut Process {
+        self.life += 1;
+        let at = u64::from(self.place);
+        let boot =
+            Boot { counter: self.life, seed: Rng::stream(self.seed, &[streams::BOOT, at, self.life]).next_u64() };
+        let mut clock_rng = Rng::stream(self.seed, &[streams::CLOCK, at, self.life]);
+        self.process.insert(Process {
+            broker: Broker::new(self.config.clone(), boot),
+            clock: Clock::draw(now, self.wall_offset_ms, &mut clock_rng),
+            inbox: VecDeque::new(),
+            turn: None,
+            busy_until: now,
+            alarm: Alarm::default(),
+            next_conn: 1,
+            wires: BTreeMap::new(),
+            closing: BTreeSet::new(),
+            effects: Effects::default(),
+        })
+    }
+
+    /// The process of this incarnation, if it still lives.
+    pub(crate) fn alive(&mut self, life: u64) -> Option<&mut Process> {
+        if self.life == life { self.process.as_mut() } else { None }
+    }
+}

@@ -1,0 +1,235 @@
+//! The timed faults of a run, as data: drawn from the scenario's rates, printable, savable, editable.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tidelog_core::rng::Rng;
+
+use crate::net::Weather;
+use crate::scenario::{SECOND, Scenario};
+use crate::streams;
+
+/// Faults and their moments, ascending, in microseconds of virtual time.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// The faults.
+    pub faults: Vec<Timed>,
+}
+
+/// One fault and its moment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Timed {
+    /// When it strikes.
+    pub at: u64,
+    /// What happens.
+    pub fault: Fault,
+}
+
+/// Whom a fault strikes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// This broker (`node.id`, from 1).
+    Node(u32),
+    /// Whoever leads the n-th group (modulo their number) at that moment; the broker `n % brokers + 1` if nobody does.
+    Leader(u32),
+}
+
+/// Which way a partition stops messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Both.
+    Both,
+    /// It hears, but is not heard.
+    Mute,
+    /// It is heard, but does not hear.
+    Deaf,
+}
+
+/// A fault. Durations are microseconds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the fields are said by the variant's sentence")]
+pub enum Fault {
+    /// `target` is killed and starts again `down` later; its page cache survives.
+    Kill { target: Target, down: u64 },
+    /// The machine of `target` loses power for `down`.
+    Power { target: Target, down: u64 },
+    /// All machines lose power; each is back after `down` or up to `spread` later.
+    Blackout { down: u64, spread: u64 },
+    /// `target` and the other brokers do not hear each other for `lasts`; clients are on the other side if `clients`.
+    Isolate { target: Target, way: Way, clients: bool, lasts: u64 },
+    /// The brokers of the bit set `side` and the others do not hear each other for `lasts`.
+    Split { side: u64, lasts: u64 },
+    /// Peer messages suffer `weather` for `lasts`.
+    Storm { weather: Weather, lasts: u64 },
+    /// The disk of `target` is slow for `lasts`.
+    Stall { target: Target, lasts: u64 },
+    /// `target` stands still for `lasts`.
+    Pause { target: Target, lasts: u64 },
+    /// All connections of clients to `target` break; what is under way is still delivered if `delivered`.
+    Reset { target: Target, delivered: bool },
+    /// Messages from and to `target` take `extra` longer for `lasts`.
+    Clog { target: Target, extra: u64, lasts: u64 },
+    /// The next write or sync of `target` fails; the machine is started again `down` after the broker stopped.
+    DiskError { target: Target, down: u64 },
+    /// The wall clock of `target` jumps by `millis`.
+    Clock { target: Target, millis: i64 },
+}
+
+impl Fault {
+    /// The name under which it is counted.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Fault::Kill { .. } => "kill",
+            Fault::Power { .. } => "power_loss",
+            Fault::Blackout { .. } => "blackout",
+            Fault::Isolate { .. } | Fault::Split { .. } => "partition",
+            Fault::Storm { .. } => "storm",
+            Fault::Stall { .. } => "disk_stall",
+            Fault::Pause { .. } => "pause",
+            Fault::Reset { .. } => "reset",
+            Fault::Clog { .. } => "clog",
+            Fault::DiskError { .. } => "disk_error",
+            Fault::Clock { .. } => "clock_jump",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Node(node) => write!(f, "broker {node}"),
+            Target::Leader(nth) => write!(f, "the leader of group #{nth}"),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |micros: &u64| micros / 1_000;
+        match self {
+            Fault::Kill { target, down } => write!(f, "{target} is killed, back after {} ms", ms(down)),
+            Fault::Power { target, down } => write!(f, "{target} loses power for {} ms", ms(down)),
+            Fault::Blackout { down, .. } => write!(f, "all brokers lose power for {} ms", ms(down)),
+            Fault::Isolate { target, way, clients, lasts } => {
+                let how = match way {
+                    Way::Both => "is cut off from",
+                    Way::Mute => "is not heard by",
+                    Way::Deaf => "does not hear",
+                };
+                let whom = if *clients { "brokers and clients" } else { "the other brokers" };
+                write!(f, "{target} {how} {whom} for {} ms", ms(lasts))
+            }
+            Fault::Split { side, lasts } => {
+                let names: Vec<String> =
+                    (0..16).filter(|n| side & (1 << n) != 0).map(|n| (n + 1).to_string()).collect();
+                write!(f, "brokers {} are cut off from the others for {} ms", names.join(","), ms(lasts))
+            }
+            Fault::Storm { weather, lasts } => write!(
+                f,
+                "peer messages are lost ({}/1000), doubled ({}/1000), late ({}/1000) for {} ms",
+                weather.loss / 1_000,
+                weather.duplicate / 1_000,
+                weather.late / 1_000,
+                ms(lasts)
+            ),
+            Fault::Stall { target, lasts } => write!(f, "the disk of {target} stalls for {} ms", ms(lasts)),
+            Fault::Pause { target, lasts } => write!(f, "{target} stands still for {} ms", ms(lasts)),
+            Fault::Reset { target, delivered } => {
+                let fate = if *delivered { "delivered" } else { "lost" };
+                write!(f, "connections to {target} break, what was under way is {fate}")
+            }
+            Fault::Clog { target, extra, lasts } => {
+                write!(f, "links of {target} are {} ms slower for {} ms", ms(extra), ms(lasts))
+            }
+            Fault::DiskError { target, .. } => write!(f, "the disk of {target} fails its next write or sync"),
+            Fault::Clock { target, millis } => write!(f, "the wall clock of {target} jumps by {millis} ms"),
+        }
+    }
+}
+
+impl Plan {
+    /// The plan of a scenario in the default profile.
+    pub fn draw(scenario: &Scenario) -> Self {
+        let mut faults = Vec::new();
+        let r = &scenario.rates;
+        let rates = [
+            r.kill,
+            r.power,
+            r.blackout,
+            r.partition,
+            r.storm,
+            r.stall,
+            r.pause,
+            r.reset,
+            r.clog,
+            r.disk_error,
+            r.clock,
+        ];
+        for (kind, rate) in rates.into_iter().enumerate() {
+            let mut rng = Rng::stream(scenario.seed, &[streams::PLAN, kind as u64]);
+            let hundredths = rate * (scenario.chaos / SECOND);
+            let count = hundredths / 100 + u64::from(rng.below(100) < hundredths % 100);
+            for _ in 0..count.max(u64::from(rate > 0)) {
+                let at = rng.between(4 * SECOND, scenario.chaos - 2 * SECOND);
+                faults.push(Timed { at, fault: draw(kind, scenario, &mut rng) });
+            }
+        }
+        faults.sort_by_key(|timed| timed.at);
+        Self { faults }
+    }
+}
+
+fn target(scenario: &Scenario, rng: &mut Rng) -> Target {
+    match rng.per_mille(600) {
+        true => Target::Leader(rng.below(8) as u32),
+        false => Target::Node(rng.between(1, u64::from(scenario.brokers)) as u32),
+    }
+}
+
+fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
+    let target = target(scenario, rng);
+    let mut ms = |low: u64, high: u64| rng.between(low * 1_000, high * 1_000);
+    match kind {
+        0 => Fault::Kill { target, down: ms(5, 3_000) },
+        1 => Fault::Power { target, down: ms(50, 5_000) },
+        2 => Fault::Blackout { down: ms(100, 1_500), spread: ms(0, 2_000) },
+        3 => {
+            let lasts = ms(300, 8_000);
+            match rng.below(10) {
+                0 | 1 => Fault::Split { side: rng.between(1, (1 << scenario.brokers) - 2), lasts },
+                kind => Fault::Isolate {
+                    target,
+                    way: match kind {
+                        2 | 3 => Way::Mute,
+                        4 | 5 => Way::Deaf,
+                        _ => Way::Both,
+                    },
+                    clients: rng.per_mille(400),
+                    lasts,
+                },
+            }
+        }
+        4 => {
+            let lasts = ms(1_000, 10_000);
+            let mut part = |high: u64| if rng.per_mille(750) { rng.below(high) } else { 0 };
+            Fault::Storm {
+                weather: Weather {
+                    loss: part(250_000),
+                    duplicate: part(300_000),
+                    late: part(100_000),
+                    slow: part(600_000),
+                },
+                lasts,
+            }
+        }
+        5 => Fault::Stall { target, lasts: ms(200, 4_000) },
+        6 => Fault::Pause { target, lasts: ms(50, 4_000) },
+        7 => Fault::Reset { target, delivered: rng.per_mille(500) },
+        8 => Fault::Clog { target, extra: ms(5, 400), lasts: ms(500, 6_000) },
+        9 => Fault::DiskError { target, down: ms(100, 2_000) },
+        _ => Fault::Clock { target, millis: [-3_600_000, -5_000, -200, 200, 5_000, 3_600_000][rng.below(6) as usize] },
+    }
+}

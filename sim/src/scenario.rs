@@ -1,0 +1,241 @@
+//! What a run is made of, drawn from its seed once and printable: sizes, timeouts, workload mix, fault rates.
+//!
+//! Swarm testing: each seed leaves some faults and features out, so that rare combinations are not always drowned.
+
+use serde::{Deserialize, Serialize};
+use tidelog_core::broker::Settings;
+use tidelog_core::rng::Rng;
+use tidelog_core::time::Duration;
+
+use crate::net::Weather;
+use crate::streams;
+
+/// Microseconds in a second.
+pub const SECOND: u64 = 1_000_000;
+
+/// A run, before its first step. Durations are microseconds of virtual time.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Scenario {
+    /// What every random stream is made of.
+    pub seed: u64,
+    /// How many brokers.
+    pub brokers: u32,
+    /// How many of them vote in the controller group; the rest learn.
+    pub voters: u32,
+    /// How long faults strike.
+    pub chaos: u64,
+    /// How long brokers and clients may take to settle after everything is healed.
+    pub settle: u64,
+    /// The links between brokers when no fault strikes.
+    pub weather: Weather,
+    /// Topics, made at the start.
+    pub topics: Vec<TopicSpec>,
+    /// Clients that write.
+    pub producers: Vec<ProducerSpec>,
+    /// Clients that read.
+    pub consumers: Vec<ConsumerSpec>,
+    /// Sizes of brokers.
+    pub sizes: Sizes,
+    /// How often each fault strikes.
+    pub rates: Rates,
+}
+
+/// A topic.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: u32,
+    /// How many replicas each.
+    pub replication: u32,
+}
+
+/// A client that writes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProducerSpec {
+    /// Whether it is idempotent (KIP-98).
+    pub idempotent: bool,
+    /// 0, 1 or -1 (all).
+    pub acks: i16,
+    /// The mean time between two records.
+    pub pause: u64,
+    /// How long a record waits for others.
+    pub linger: u64,
+    /// The most bytes of padding of a record.
+    pub padding: u32,
+}
+
+/// A client that reads.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConsumerSpec {
+    /// The time between two polls.
+    pub pause: u64,
+    /// One poll in so many thousand is preceded by a seek.
+    pub seeks: u64,
+}
+
+/// Sizes of brokers, as far as they are drawn.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sizes {
+    /// See [`Settings::tick`].
+    pub tick: u64,
+    /// See [`Settings::journal_file_bytes`].
+    pub journal_file: u64,
+    /// See [`Settings::journal_files_target`].
+    pub journal_files: u32,
+    /// See [`Settings::segment_write_bytes`].
+    pub segment_write: u64,
+    /// See [`Settings::tail_bytes`].
+    pub tail: u64,
+    /// See [`Settings::checkpoint_bytes`].
+    pub checkpoint: u64,
+}
+
+/// Faults per hundred simulated seconds; zero leaves a fault out.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Rates {
+    /// A process is killed and started again.
+    pub kill: u64,
+    /// A machine loses power.
+    pub power: u64,
+    /// All machines lose power at once.
+    pub blackout: u64,
+    /// Brokers cannot reach each other.
+    pub partition: u64,
+    /// Messages are lost, doubled, late.
+    pub storm: u64,
+    /// A disk is slow.
+    pub stall: u64,
+    /// A process stands still.
+    pub pause: u64,
+    /// Client connections break.
+    pub reset: u64,
+    /// A broker's links are slow.
+    pub clog: u64,
+    /// A disk fails an operation, and its machine is replaced by one with the same disk.
+    pub disk_error: u64,
+    /// The wall clock of a broker jumps.
+    pub clock: u64,
+}
+
+impl Scenario {
+    /// The scenario of a seed in the default profile.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = Rng::stream(seed, &[streams::SCENARIO]);
+        let rng = &mut rng;
+        let brokers = [3, 3, 3, 3, 3, 3, 3, 4, 4, 5][rng.below(10) as usize];
+        let voters = if brokers == 5 && rng.per_mille(600) { 5 } else { 3 };
+        let topics = draw_topics(rng);
+        let producers = draw_producers(rng);
+        let consumers = (0..rng.between(1, 3))
+            .map(|_| ConsumerSpec {
+                pause: rng.between(20_000, 150_000),
+                seeks: if rng.per_mille(500) { rng.between(5, 60) } else { 0 },
+            })
+            .collect();
+        Self {
+            seed,
+            brokers,
+            voters,
+            chaos: rng.between(60, 70) * SECOND,
+            settle: 30 * SECOND,
+            weather: Weather {
+                loss: if rng.per_mille(700) { rng.below(5_000) } else { 0 },
+                duplicate: if rng.per_mille(700) { rng.below(5_000) } else { 0 },
+                late: if rng.per_mille(500) { rng.below(500) } else { 0 },
+                slow: if rng.per_mille(600) { rng.below(20_000) } else { 0 },
+            },
+            topics,
+            producers,
+            consumers,
+            sizes: draw_sizes(rng),
+            rates: draw_rates(rng),
+        }
+    }
+
+    /// Settings of every broker.
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::simulation();
+        settings.tick = Duration::from_micros(self.sizes.tick);
+        settings.journal_file_bytes = self.sizes.journal_file;
+        settings.journal_files_target = self.sizes.journal_files;
+        settings.segment_write_bytes = self.sizes.segment_write;
+        settings.tail_bytes = self.sizes.tail;
+        settings.checkpoint_bytes = self.sizes.checkpoint;
+        settings
+    }
+
+    /// Partitions over all topics.
+    pub fn partitions(&self) -> u32 {
+        self.topics.iter().map(|topic| topic.partitions).sum()
+    }
+
+    /// Clients, the one that makes topics not counted.
+    pub fn clients(&self) -> u32 {
+        (self.producers.len() + self.consumers.len()) as u32
+    }
+}
+
+fn draw_topics(rng: &mut Rng) -> Vec<TopicSpec> {
+    let mut left = rng.between(2, 6) as u32;
+    let mut topics = Vec::new();
+    while left > 0 {
+        let partitions = if topics.len() == 2 { left } else { rng.between(1, u64::from(left)) as u32 };
+        let replication = if topics.is_empty() { 3 } else { [3, 3, 3, 2, 1][rng.below(5) as usize] };
+        topics.push(TopicSpec { name: format!("topic-{}", topics.len()), partitions, replication });
+        left -= partitions;
+    }
+    topics
+}
+
+fn draw_producers(rng: &mut Rng) -> Vec<ProducerSpec> {
+    let count = rng.between(2, 5);
+    (0..count)
+        .map(|nth| {
+            let idempotent = nth == 0 || rng.per_mille(700);
+            let acks = match idempotent {
+                true => -1,
+                false => [-1, 1, 1, 0][rng.below(4) as usize],
+            };
+            ProducerSpec {
+                idempotent,
+                acks,
+                pause: count * rng.between(6_000, 22_000),
+                linger: [0, 2_000, 10_000, 40_000][rng.below(4) as usize],
+                padding: [0, 40, 200, 1_500][rng.below(4) as usize],
+            }
+        })
+        .collect()
+}
+
+fn draw_sizes(rng: &mut Rng) -> Sizes {
+    Sizes {
+        tick: [15_000, 20_000, 20_000, 30_000][rng.below(4) as usize],
+        journal_file: [64, 128, 128, 256][rng.below(4) as usize] * 1024,
+        journal_files: rng.between(2, 4) as u32,
+        segment_write: [512, 2 * 1024, 2 * 1024, 8 * 1024][rng.below(4) as usize],
+        tail: [8, 32, 64, 256][rng.below(4) as usize] * 1024,
+        checkpoint: [16, 32, 64, 128][rng.below(4) as usize] * 1024,
+    }
+}
+
+fn draw_rates(rng: &mut Rng) -> Rates {
+    let mut some = |per_mille: u64, low: u64, high: u64| match rng.per_mille(per_mille) {
+        true => rng.between(low, high),
+        false => 0,
+    };
+    Rates {
+        kill: some(700, 2, 8),
+        power: some(850, 3, 8),
+        blackout: some(380, 2, 4),
+        partition: some(720, 3, 8),
+        storm: some(600, 3, 6),
+        stall: some(500, 2, 8),
+        pause: some(500, 2, 6),
+        reset: some(800, 5, 20),
+        clog: some(300, 2, 4),
+        disk_error: some(150, 1, 2),
+        clock: some(300, 1, 4),
+    }
+}

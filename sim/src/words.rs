@@ -1,0 +1,96 @@
+//! What a broken promise means to somebody who uses Kafka: one sentence for each promise of the inside of the cluster.
+//!
+//! Checkers of client histories speak that language already; what the white-box checkers say becomes evidence here.
+
+/// What a broken promise of this name means to a user, if its checker does not say so itself.
+pub(crate) fn for_users(property: &str) -> Option<&'static str> {
+    Some(match property {
+        "two-leaders" => {
+            "Two brokers lead one partition at the same time: both may acknowledge different records at one offset."
+        }
+        "vote-twice" => "A broker voted twice in one election: two brokers may come to lead one partition.",
+        "elected-without-votes" => {
+            "A broker leads a partition although not enough brokers durably voted for it: after a crash another may be elected as well."
+        }
+        "leader-incomplete" => "A broker became leader without all acknowledged records: consumers will miss them.",
+        "served-early" => "A new leader answered clients before it knew everything that was acknowledged before it.",
+        "term-went-back" => {
+            "A broker forgot in which leader epoch it was: it may follow or vote for a leader that is long gone."
+        }
+        "log-mismatch" | "divergence" => {
+            "Two replicas of one partition hold different records: what a consumer reads depends on who leads."
+        }
+        "log-gap" => "A replica of a partition has a hole: records are missing between others.",
+        "needless-truncation" => {
+            "A replica threw away records that nobody contradicted: what was acknowledged because of them may be lost."
+        }
+        "committed-dropped" => "A replica threw away records that were acknowledged.",
+        "persisted-unknown" => "A broker called records durable that it never wrote.",
+        "durable-lost" => {
+            "After a restart a broker lacks records that it had called durable: what was acknowledged because of them may be lost."
+        }
+        "commit-without-quorum" => {
+            "Records were acknowledged or shown to consumers before enough brokers had them on disk: a power loss may take them back."
+        }
+        "applied-out-of-order" | "applied-other-entry" => {
+            "A replica put records into a partition that are not the next ones in its agreed order."
+        }
+        "offset-went-back" => "The end or the start of a partition went back: offsets that were given are given again.",
+        "checkpoint-ahead" | "checkpoint-lost" => {
+            "A broker came back with another idea of a partition than it had saved: records may be missing or doubled there."
+        }
+        "snapshot-regress" => "A replica replaced its records by older ones.",
+        "configuration-split" | "configuration-jump" => {
+            "Brokers disagree about who holds a partition: both sides may acknowledge records without the other."
+        }
+        "answered-twice" | "answered-out-of-order" | "answered-after-close" => {
+            "A client got an answer that belongs to another of its requests."
+        }
+        "never-answered" => "A client never got an answer to a request on a connection that stayed open.",
+        _ => return None,
+    })
+}
+
+/// The groups a text speaks of, as the story names them.
+pub(crate) fn groups_in(text: &str) -> Vec<String> {
+    let digits = text.match_indices("Group ").map(|(at, found)| &text[at + found.len()..]);
+    let numbers = digits.filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    numbers
+        .filter(|number| !number.is_empty())
+        .map(|number| if number == "0" { "the controller".to_owned() } else { format!("group {number}") })
+        .collect()
+}
+
+/// The brokers a text speaks of, as the story names them.
+pub(crate) fn brokers_in(text: &str) -> Vec<String> {
+    let digits = text.match_indices("broker ").map(|(at, found)| &text[at + found.len()..]);
+    let mut names: Vec<String> = digits
+        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
+        .filter(|number| !number.is_empty())
+        .map(|number| format!("broker {number}"))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The moment an evidence line begins with (`12.345678s ...`), in microseconds.
+pub(crate) fn moment_of(line: &str) -> Option<u64> {
+    let (time, _) = line.split_once("s ")?;
+    let (seconds, micros) = time.split_once('.')?;
+    let (seconds, micros): (u64, u64) = (seconds.parse().ok()?, micros.parse().ok()?);
+    seconds.checked_mul(1_000_000)?.checked_add(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_tell_groups_brokers_and_moments() {
+        assert_eq!(groups_in("Group 0, broker 3: it leads; Group 17 too"), ["the controller", "group 17"]);
+        assert_eq!(brokers_in("broker 3 and broker 12 and broker 3"), ["broker 12", "broker 3"]);
+        assert_eq!(moment_of("59.315268s process 5: polls"), Some(59_315_268));
+        assert_eq!(moment_of("durable: replica 1 to 114"), None);
+    }
+}

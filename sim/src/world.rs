@@ -1,0 +1,293 @@
+//! The world: brokers, clients, network, disks and clocks under one queue of virtual time.
+//!
+//! One thread, one seed: the same scenario and plan give the same steps, byte for byte, in every build. Everything that
+//! happens goes through [`World::happen`], one thing at a time, and is chained into the trace hash.
+
+mod brokers;
+mod clients;
+mod finish;
+mod strike;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tidelog_core::broker::Status;
+use tidelog_core::client;
+use tidelog_core::compute::Output;
+use tidelog_core::id::{JobId, OpId};
+use tidelog_core::mutants::Mutants;
+use tidelog_core::rng::Rng;
+
+use crate::board::Board;
+use crate::clock::{Alarm, Clock};
+use crate::digest::Digest;
+use crate::host::Host;
+use crate::net::{How, Net};
+use crate::oracle::Oracle;
+use crate::plan::Plan;
+use crate::program::Program;
+use crate::record::Recorder;
+use crate::scenario::Scenario;
+use crate::story::Story;
+use crate::streams;
+use crate::tally::Tally;
+use crate::trace::Sink;
+use crate::wire::{Way, Wire};
+use crate::workload;
+
+/// How a run is watched. None of it changes what happens.
+#[derive(Default)]
+pub struct Options {
+    /// Planted bugs in every broker.
+    pub mutants: Mutants,
+    /// Gets a line for everything that happens.
+    pub trace: Option<Sink>,
+    /// Stop after so many steps, and judge nothing.
+    pub until: Option<u64>,
+}
+
+/// What comes to pass at a moment of the queue. Brokers are named by place and incarnation, so that the dead get nothing.
+#[derive(Debug)]
+enum Happening {
+    Boot { place: u32, life: u64 },
+    Turn { place: u32, life: u64, at: u64 },
+    Wake { place: u32, life: u64, at: u64 },
+    DiskDone { place: u32, life: u64, op: OpId },
+    Computed { place: u32, life: u64, job: JobId, output: Output },
+    Peer { from: u32, to: u32, frame: Bytes, how: How },
+    Accept { wire: u64 },
+    Connected { wire: u64 },
+    Refused { client: u32, name: u64 },
+    ProgramWake { client: u32, at: u64 },
+    Stream { wire: u64, way: Way },
+    BrokerHangsUp { wire: u64 },
+    ClientHangsUp { wire: u64 },
+    ClientWake { client: u32, at: u64 },
+    Strike { fault: usize },
+    Mend { id: u64 },
+    Restart { place: u32, life: u64 },
+    Heal,
+    Check,
+}
+
+/// A client process and its clocks. Clients do not crash; their connections do.
+#[derive(Debug)]
+struct Client {
+    program: Box<dyn Program>,
+    client: client::Client,
+    clock: Clock,
+    alarm: Alarm,
+    thinks: Alarm,
+    rng: Rng,
+    wires: BTreeMap<u64, u64>,
+}
+
+/// Where the run is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Faults strike.
+    Chaos,
+    /// Everything is healed; clients finish what they began.
+    Settling { deadline: u64, quiet_from: u64 },
+    /// Fresh consumers read everything.
+    Reading { deadline: u64 },
+    /// It is over.
+    Done,
+}
+
+/// A simulated cluster and its clients.
+pub struct World {
+    scenario: Scenario,
+    plan: Plan,
+    now: u64,
+    steps: u64,
+    queue: crate::queue::Queue<Happening>,
+    net: Net,
+    hosts: Vec<Host>,
+    clients: Vec<Client>,
+    wires: BTreeMap<u64, Wire>,
+    next_wire: u64,
+    next_fault: u64,
+    nemesis: Rng,
+    phase: Phase,
+    digest: Digest,
+    story: Story,
+    tally: Tally,
+    oracle: Oracle,
+    record: Recorder,
+    trace: Option<Sink>,
+    until: Option<u64>,
+    board: Board,
+    wishes: Vec<client::Effect>,
+    since_check: u32,
+}
+
+/// Every so many steps of a broker all of its invariants are asserted, whatever it touched.
+const CHECK_EVERY: u32 = 500;
+
+impl World {
+    /// A world before its first moment.
+    pub fn new(scenario: Scenario, plan: Plan, options: Options) -> Self {
+        let seed = scenario.seed;
+        let mut world = Self {
+            now: 0,
+            steps: 0,
+            queue: crate::queue::Queue::new(),
+            net: Net::new(seed, scenario.brokers, scenario.weather),
+            hosts: (0..scenario.brokers).map(|place| Host::new(place, &scenario, options.mutants)).collect(),
+            clients: Vec::new(),
+            wires: BTreeMap::new(),
+            next_wire: 1,
+            next_fault: 1,
+            nemesis: Rng::stream(seed, &[streams::NEMESIS]),
+            phase: Phase::Chaos,
+            digest: Digest::default(),
+            story: Story::default(),
+            tally: Tally::default(),
+            oracle: Oracle::new(),
+            record: Recorder::default(),
+            trace: options.trace,
+            until: options.until,
+            board: Board::default(),
+            wishes: Vec::new(),
+            since_check: 0,
+            scenario,
+            plan,
+        };
+        world.digest.word(seed);
+        for place in 0..world.scenario.brokers {
+            let at = world.nemesis.below(50_000);
+            world.queue.push(at, Happening::Boot { place, life: 0 });
+        }
+        for program in workload::programs(&world.scenario) {
+            world.add_client(program, 20_000);
+        }
+        for (fault, timed) in world.plan.faults.iter().enumerate() {
+            world.queue.push(timed.at, Happening::Strike { fault });
+        }
+        let heal = world.scenario.chaos;
+        world.queue.push(heal, Happening::Heal);
+        world
+    }
+
+    fn add_client(&mut self, program: Box<dyn Program>, within: u64) {
+        let client = self.clients.len() as u32;
+        let mut rng = Rng::stream(self.scenario.seed, &[streams::WIRE, u64::from(client)]);
+        let clock = Clock::draw(self.now, 0, &mut rng);
+        let mut thinks = Alarm::default();
+        let first = self.now + rng.below(within);
+        if let Some(at) = thinks.set(first) {
+            self.queue.push(at, Happening::ProgramWake { client, at });
+        }
+        self.clients.push(Client {
+            client: client::Client::new(program.config()),
+            program,
+            clock,
+            alarm: Alarm::default(),
+            thinks,
+            rng,
+            wires: BTreeMap::new(),
+        });
+    }
+
+    /// Runs to the end: until everything was judged, an invariant broke, or the step asked for was reached.
+    pub fn run(&mut self) {
+        while self.phase != Phase::Done {
+            let Some((at, what)) = self.queue.pop() else {
+                unreachable!("before the end there is always a check to come")
+            };
+            debug_assert!(at >= self.now, "time does not go back");
+            self.now = at;
+            self.happen(what);
+            if self.oracle.broken() || self.until.is_some_and(|until| self.steps >= until) {
+                self.phase = Phase::Done;
+            }
+        }
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Boot { place, life } => self.boot(place, life),
+            Happening::Turn { place, life, at } => self.turn(place, life, at),
+            Happening::Wake { place, life, at } => self.wake(place, life, at),
+            Happening::DiskDone { place, life, op } => self.disk_done(place, life, op),
+            Happening::Computed { place, life, job, output } => {
+                self.deliver(place, life, tidelog_core::effect::Input::Computed { job, output });
+            }
+            Happening::Peer { from, to, frame, how } => self.peer_arrives(from, to, frame, how),
+            Happening::Accept { wire } => self.accept(wire),
+            Happening::Connected { wire } => self.connected(wire),
+            Happening::Refused { client, name } => self.refused(client, name),
+            Happening::Stream { wire, way } => self.stream(wire, way),
+            Happening::BrokerHangsUp { wire } => self.gone_at_broker(wire),
+            Happening::ClientHangsUp { wire } => self.gone_at_client(wire),
+            Happening::ClientWake { client, at } => self.client_wake(client, at),
+            Happening::ProgramWake { client, at } => self.program_wake(client, at),
+            Happening::Strike { fault } => self.strike(fault),
+            Happening::Mend { id } => self.mend(id),
+            Happening::Restart { place, life } => self.restart(place, life),
+            Happening::Heal => self.heal(),
+            Happening::Check => self.check_progress(),
+        }
+    }
+
+    /// Virtual microseconds since the start.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Steps brokers took.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The chained hash of everything that happened so far.
+    pub fn trace_hash(&self) -> u64 {
+        self.digest.value()
+    }
+
+    /// What has been counted so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The moments worth telling so far.
+    pub fn story(&self) -> &Story {
+        &self.story
+    }
+
+    /// What every broker says of itself now; nothing if it does not run.
+    pub fn statuses(&self) -> Vec<(u32, Option<Status>)> {
+        let status = |host: &Host| host.process.as_ref().map(|process| process.broker.status());
+        self.hosts.iter().map(|host| (host.place + 1, status(host))).collect()
+    }
+
+    /// What the clients did and saw so far, as JSON lines.
+    pub fn history(&self) -> String {
+        self.record.history().to_json_lines()
+    }
+
+    /// The scenario and plan that run.
+    pub fn inputs(&self) -> (&Scenario, &Plan) {
+        (&self.scenario, &self.plan)
+    }
+
+    fn line(&mut self, place: Option<u32>, text: impl FnOnce() -> String) {
+        if let Some(sink) = &mut self.trace {
+            sink(crate::trace::Line {
+                at: self.now,
+                step: self.steps,
+                node: place.map(|place| place + 1),
+                text: text(),
+            });
+        }
+    }
+
+    /// A moment worth telling: into the story, the trace and the hash.
+    fn tell(&mut self, place: Option<u32>, text: String) {
+        self.digest.word(self.now);
+        self.digest.bytes(text.as_bytes());
+        self.line(place, || format!("*** {text}"));
+        self.story.tell(self.now, self.steps, place.map(|place| place + 1), text);
+    }
+}

@@ -1,0 +1,391 @@
+//! Brokers: boots, steps, and what comes of their effects.
+
+use bytes::{Bytes, BytesMut};
+use tidelog_core::effect::{DiskCommand, Effect, Effects, Halt, Input};
+use tidelog_core::event::Event;
+use tidelog_core::id::{GroupId, NodeId, OpId};
+use tidelog_core::kafka::{Request, RequestBody};
+use tidelog_core::limits;
+use tidelog_core::peer::Envelope;
+use tidelog_core::rng::Rng;
+
+use super::{CHECK_EVERY, Happening, World};
+use crate::net::How;
+use crate::table;
+use crate::trace;
+
+/// How long a computation takes elsewhere, in microseconds.
+const COMPUTE_MICROS: u64 = 80;
+
+pub(super) fn joined(slices: Vec<Bytes>) -> Bytes {
+    let mut slices = slices;
+    if slices.len() == 1 {
+        return slices.remove(0);
+    }
+    let mut all = BytesMut::with_capacity(slices.iter().map(Bytes::len).sum());
+    slices.iter().for_each(|slice| all.extend_from_slice(slice));
+    all.freeze()
+}
+
+impl World {
+    pub(super) fn boot(&mut self, place: u32, life: u64) {
+        let host = &mut self.hosts[place as usize];
+        if host.life != life || host.process.is_some() {
+            return;
+        }
+        host.boot(self.now);
+        let life = host.life;
+        self.tell(Some(place), format!("broker {} starts (incarnation {life})", place + 1));
+        self.deliver(place, life, Input::Wake);
+    }
+
+    /// Puts an input into the inbox of an incarnation, if it lives.
+    pub(super) fn deliver(&mut self, place: u32, life: u64, input: Input) {
+        let now = self.now;
+        let host = &mut self.hosts[place as usize];
+        let paused = host.paused_until;
+        let Some(process) = host.alive(life) else {
+            return;
+        };
+        process.inbox.push_back(input);
+        if process.turn.is_none() {
+            let at = now.max(process.busy_until).max(paused);
+            process.turn = Some(at);
+            self.queue.push(at, Happening::Turn { place, life, at });
+        }
+    }
+
+    pub(super) fn wake(&mut self, place: u32, life: u64, at: u64) {
+        let Some(process) = self.hosts[place as usize].alive(life) else {
+            return;
+        };
+        let (ring, again) = process.alarm.due(at);
+        if let Some(at) = again {
+            self.queue.push(at, Happening::Wake { place, life, at });
+        }
+        if ring {
+            self.deliver(place, life, Input::Wake);
+        }
+    }
+
+    /// The broker takes its next input.
+    pub(super) fn turn(&mut self, place: u32, life: u64, at: u64) {
+        let now = self.now;
+        let host = &mut self.hosts[place as usize];
+        let paused = host.paused_until;
+        let Some(process) = host.alive(life).filter(|process| process.turn == Some(at)) else {
+            return;
+        };
+        if paused > now {
+            process.turn = Some(paused);
+            self.queue.push(paused, Happening::Turn { place, life, at: paused });
+            return;
+        }
+        let Some(input) = process.inbox.pop_front() else { unreachable!("a turn is planned only for an input") };
+        let clocks = process.clock.read(now);
+        let node = NodeId(place + 1);
+        let mut unheard = false;
+        match &input {
+            Input::Request { conn, id, request } => match process.closing.contains(conn) {
+                true => unheard = true,
+                false => self.oracle.asked(node, *conn, *id, expects_answer(request)),
+            },
+            Input::Closed { conn } => {
+                process.closing.remove(conn);
+                self.oracle.closed(node, *conn);
+            }
+            Input::Wake
+            | Input::Opened { .. }
+            | Input::Peer { .. }
+            | Input::DiskDone { .. }
+            | Input::Computed { .. }
+            | Input::Stop => {}
+        }
+        self.digest.word(now);
+        self.digest.word(u64::from(place));
+        trace::input(&mut self.digest, &input);
+        if self.trace.is_some() {
+            self.line(Some(place), || trace::show_input(&input));
+        }
+        let host = &mut self.hosts[place as usize];
+        let cost = table::STEP_COST.draw(&mut host.step_rng);
+        let Some(process) = host.alive(life) else {
+            return;
+        };
+        let mut effects = std::mem::take(&mut process.effects);
+        // What a client sent on a connection that the broker has closed meanwhile, nobody reads.
+        if !unheard {
+            process.broker.step(clocks, input, &mut effects);
+        }
+        process.busy_until = now + cost;
+        self.steps += 1;
+        self.since_check += 1;
+        if self.since_check >= CHECK_EVERY {
+            self.since_check = 0;
+            process.broker.check();
+        }
+        let next = now + cost;
+        process.turn = (!process.inbox.is_empty()).then_some(next);
+        if process.turn.is_some() {
+            self.queue.push(next, Happening::Turn { place, life, at: next });
+        }
+        self.events(place, &mut effects);
+        self.effects(place, life, now + cost, &mut effects);
+        effects.clear();
+        if let Some(process) = self.hosts[place as usize].alive(life) {
+            process.effects = effects;
+        }
+    }
+
+    fn events(&mut self, place: u32, effects: &mut Effects) {
+        for event in effects.events.drain(..) {
+            trace::event(&mut self.digest, &event);
+            if self.trace.is_some() {
+                self.line(Some(place), || format!("  event {event:?}"));
+            }
+            let node = place + 1;
+            match &event {
+                Event::Elected { group, term } => {
+                    if self.oracle.led_before(*group) {
+                        self.tally.leader_changes += 1;
+                    }
+                    self.tell(
+                        Some(place),
+                        format!("broker {node} is elected leader of {} in term {}", name(*group), term.0),
+                    );
+                }
+                Event::Deposed { group, term } => {
+                    self.tell(Some(place), format!("broker {node} no longer leads {} (term {})", name(*group), term.0));
+                }
+                Event::Started => self.tell(Some(place), format!("broker {node} has recovered")),
+                Event::Sometimes(mark) => self.tally.mark(mark),
+                Event::Note(text) => {
+                    self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
+                }
+                Event::Recovered { .. }
+                | Event::Appended { .. }
+                | Event::Persisted { .. }
+                | Event::HardStatePersisted { .. }
+                | Event::Applied { .. }
+                | Event::Serving { .. }
+                | Event::Configured { .. }
+                | Event::Checkpointed { .. } => {}
+            }
+            self.oracle.event(self.now, NodeId(node), &event);
+        }
+    }
+
+    fn effects(&mut self, place: u32, life: u64, at: u64, effects: &mut Effects) {
+        for effect in effects.effects.drain(..) {
+            match effect {
+                Effect::Respond { conn, id, response } => {
+                    let bytes = joined(response.encode());
+                    self.digest.word(conn.0);
+                    self.digest.word(id.0);
+                    self.digest.bytes(&bytes);
+                    if self.trace.is_some() {
+                        self.line(Some(place), || {
+                            trace::clipped(format!("  respond {conn:?} {id:?}: {:?}", response.body), 400)
+                        });
+                    }
+                    self.oracle.answered(NodeId(place + 1), conn, id);
+                    self.respond(place, life, at, conn, bytes);
+                }
+                Effect::Close { conn, reason } => {
+                    self.digest.word(conn.0);
+                    self.line(Some(place), || format!("  close {conn:?}: {reason}"));
+                    self.oracle.closed(NodeId(place + 1), conn);
+                    self.broker_closes(place, life, at, conn);
+                }
+                Effect::Mute { conn } => self.set_muted(place, life, conn, true),
+                Effect::Unmute { conn } => self.set_muted(place, life, conn, false),
+                Effect::Send { to, envelope } => self.peer_sends(place, at, to, &envelope),
+                Effect::Disk { op, command } => self.disk(place, life, at, op, command),
+                Effect::Compute { job, job_input } => {
+                    self.digest.word(job.0);
+                    let output = job_input.run();
+                    self.queue.push(at + COMPUTE_MICROS, Happening::Computed { place, life, job, output });
+                }
+                Effect::WakeAt(moment) => {
+                    let now = self.now;
+                    let Some(process) = self.hosts[place as usize].alive(life) else {
+                        continue;
+                    };
+                    let when = process.clock.when(moment).max(now + 1);
+                    self.digest.word(when);
+                    if let Some(at) = process.alarm.set(when) {
+                        self.queue.push(at, Happening::Wake { place, life, at });
+                    }
+                }
+                Effect::Halt(halt) => {
+                    self.halted(place, &halt);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn peer_sends(&mut self, place: u32, at: u64, to: NodeId, envelope: &Envelope) {
+        let bytes = joined(envelope.encode());
+        self.digest.word(u64::from(to.0));
+        self.digest.bytes(&bytes);
+        assert!(
+            to.0 >= 1 && to.0 <= self.scenario.brokers && to.0 != place + 1,
+            "broker {} sends to broker {}, which is not another broker",
+            place + 1,
+            to.0
+        );
+        let target = to.0 - 1;
+        let Some((length, body)) = bytes.split_at_checked(4) else { panic!("an envelope without a length") };
+        assert_eq!(length, (body.len() as u32).to_be_bytes(), "the length before an envelope is right");
+        assert!(body.len() as u64 <= u64::from(limits::ENVELOPE_BYTES_MAX), "an envelope is bounded");
+        let frame = bytes.slice(4..);
+        let fate = self.net.fate(place, target);
+        if self.trace.is_some() {
+            self.line(Some(place), || format!("  send to {to:?}: {fate:?} {envelope:?}"));
+        }
+        for (delay, how) in fate.into_iter().flatten() {
+            let frame = frame.clone();
+            self.queue.push(at + delay, Happening::Peer { from: place, to: target, frame, how });
+        }
+    }
+
+    pub(super) fn peer_arrives(&mut self, from: u32, to: u32, frame: Bytes, how: How) {
+        if self.net.is_cut(from, to) {
+            return;
+        }
+        let host = &self.hosts[to as usize];
+        let life = host.life;
+        if host.process.is_none() {
+            return;
+        }
+        if how != How::Plain {
+            self.tally.stray_messages += 1;
+            self.tally.fault(if how == How::Late { "late_message" } else { "duplicate_message" });
+        }
+        match Envelope::decode(frame) {
+            Ok(envelope) => self.deliver(to, life, Input::Peer { from: NodeId(from + 1), envelope }),
+            Err(error) => panic!("broker {} cannot read what broker {} wrote: {error}", to + 1, from + 1),
+        }
+    }
+
+    fn disk(&mut self, place: u32, life: u64, at: u64, op: OpId, command: DiskCommand) {
+        self.digest.word(op.0);
+        trace::disk_command(&mut self.digest, &command);
+        self.line(Some(place), || format!("  disk {op:?}: {}", trace::show_disk(&command)));
+        let host = &mut self.hosts[place as usize];
+        let syncs = match &command {
+            DiskCommand::List | DiskCommand::Read { .. } => false,
+            DiskCommand::Write { durable, .. } => *durable,
+            DiskCommand::Sync { .. }
+            | DiskCommand::Allocate { .. }
+            | DiskCommand::Truncate { .. }
+            | DiskCommand::Remove { .. } => true,
+        };
+        let rng = &mut host.disk_rng;
+        let mut takes = if syncs { table::DISK_SYNC } else { table::DISK_QUICK }.draw(rng);
+        if at < host.stalled_until {
+            takes += table::DISK_STALL.draw(rng);
+        }
+        host.disk.issue(op, command);
+        self.queue.push(at + takes, Happening::DiskDone { place, life, op });
+    }
+
+    pub(super) fn disk_done(&mut self, place: u32, life: u64, op: OpId) {
+        let host = &mut self.hosts[place as usize];
+        if host.life != life || host.process.is_none() {
+            return;
+        }
+        let can_fail = match host.disk.in_flight(op) {
+            Some(DiskCommand::Write { .. } | DiskCommand::Sync { .. }) => true,
+            Some(
+                DiskCommand::List
+                | DiskCommand::Read { .. }
+                | DiskCommand::Allocate { .. }
+                | DiskCommand::Truncate { .. }
+                | DiskCommand::Remove { .. },
+            )
+            | None => false,
+        };
+        let result = match host.fail_next.is_some() && can_fail {
+            true => {
+                self.tally.fault("disk_error");
+                host.disk.fail(op, &mut host.crash_rng)
+            }
+            false => host.disk.finish(op),
+        };
+        let Some(result) = result else {
+            unreachable!("an operation of a living process is in flight until it is done")
+        };
+        self.deliver(place, life, Input::DiskDone { op, result });
+    }
+
+    fn halted(&mut self, place: u32, halt: &Halt) {
+        let node = place + 1;
+        self.tell(Some(place), format!("broker {node} {}", trace::show_halt(halt)));
+        let asked = self.hosts[place as usize].fail_next.take();
+        match (halt, asked) {
+            (Halt::DiskFailed(_), Some(down)) => {
+                let life = self.end_process(place, true);
+                self.queue.push(self.now + down, Happening::Boot { place, life });
+            }
+            (Halt::DiskFailed(why) | Halt::Corrupt(why) | Halt::Foreign(why), _) => {
+                self.end_process(place, false);
+                self.oracle.refused(node, why);
+            }
+            (Halt::Stopped, _) => {
+                self.end_process(place, false);
+                self.oracle.refused(node, "it stopped, and nobody asked it to");
+            }
+        }
+    }
+
+    /// Ends the process of a host, with its machine if `power`. Gives the incarnation that ended.
+    pub(super) fn end_process(&mut self, place: u32, power: bool) -> u64 {
+        self.hang_up_all(place);
+        let host = &mut self.hosts[place as usize];
+        if let Some(process) = &host.process {
+            process.broker.check();
+        }
+        host.process = None;
+        host.paused_until = 0;
+        let mut rng: Rng = host.crash_rng.clone();
+        let damage = match power {
+            true => host.disk.power_loss(&mut rng),
+            false => host.disk.kill(&mut rng),
+        };
+        host.crash_rng = rng;
+        let life = host.life;
+        for word in [damage.unsynced, damage.lost, damage.in_flight] {
+            self.digest.word(word);
+        }
+        if power && damage.unsynced + damage.in_flight > 0 {
+            self.tally.dirty_crashes += 1;
+        }
+        self.oracle.died(NodeId(place + 1));
+        if power {
+            let text = format!(
+                "the disk of broker {} loses {} of {} unsynced sectors ({} writes were under way)",
+                place + 1,
+                damage.lost,
+                damage.unsynced,
+                damage.in_flight
+            );
+            self.tell(Some(place), text);
+        }
+        life
+    }
+}
+
+/// Whether a broker owes an answer: to all but a produce without acknowledgement.
+fn expects_answer(request: &Request) -> bool {
+    !matches!(&request.body, RequestBody::Produce(produce) if produce.acks == 0)
+}
+
+/// A group for people.
+pub(super) fn name(group: GroupId) -> String {
+    match group {
+        GroupId::CONTROLLER => "the controller".to_owned(),
+        other => format!("group {other}"),
+    }
+}

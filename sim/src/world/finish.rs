@@ -1,0 +1,144 @@
+//! The end of a run: settle, read everything, judge.
+
+use super::{Happening, Phase, World};
+use crate::oracle::Finding;
+use crate::scenario::SECOND;
+use crate::verdict::{Outcome, Verdict};
+use crate::workload;
+
+/// How often progress is looked at, in microseconds.
+const LOOK_EVERY: u64 = 250_000;
+/// How long fresh consumers may take to read everything.
+const READING: u64 = 20 * SECOND;
+/// A run with fewer acknowledged records tested nothing.
+const ACKED_MIN: u64 = 100;
+
+impl World {
+    pub(super) fn check_progress(&mut self) {
+        let waiting = match self.phase {
+            Phase::Chaos | Phase::Done => return,
+            Phase::Settling { quiet_from, .. } => {
+                if self.now >= quiet_from {
+                    self.clients.iter_mut().for_each(|client| client.program.drain());
+                }
+                self.stuck_brokers().or_else(|| self.stuck_clients(quiet_from))
+            }
+            Phase::Reading { .. } => self.stuck_clients(0),
+        };
+        match (self.phase, waiting) {
+            (Phase::Settling { .. }, None) => {
+                self.tell(None, "every partition has a leader and every client has finished".to_owned());
+                self.add_client(workload::final_reader(&self.scenario), 1_000);
+                self.phase = Phase::Reading { deadline: self.now + READING };
+            }
+            (Phase::Reading { .. }, None) => {
+                self.tell(None, "everything has been read".to_owned());
+                self.phase = Phase::Done;
+                return;
+            }
+            (Phase::Settling { deadline, .. } | Phase::Reading { deadline }, Some(stuck)) if self.now >= deadline => {
+                self.oracle.stuck(&stuck, (self.now - self.scenario.chaos) / SECOND);
+                self.phase = Phase::Done;
+                return;
+            }
+            (Phase::Settling { .. } | Phase::Reading { .. } | Phase::Chaos | Phase::Done, _) => {}
+        }
+        self.queue.push(self.now + LOOK_EVERY, Happening::Check);
+    }
+
+    /// What a broker still waits for.
+    fn stuck_brokers(&self) -> Option<String> {
+        let mut led = std::collections::BTreeMap::new();
+        for host in &self.hosts {
+            let node = host.place + 1;
+            let Some(process) = &host.process else {
+                return Some(format!("broker {node} does not run"));
+            };
+            let status = process.broker.status();
+            if !status.ready {
+                return Some(format!("broker {node} is not ready: it waits for {}", status.waiting_for));
+            }
+            for group in status.groups {
+                *led.entry(group.group).or_insert(false) |= group.serving;
+            }
+        }
+        let leaderless = led.into_iter().find(|(_, served)| !served)?;
+        Some(format!("{} has no leader that serves", super::brokers::name(leaderless.0)))
+    }
+
+    fn stuck_clients(&self, quiet_from: u64) -> Option<String> {
+        if self.now < quiet_from {
+            return Some("clients still begin new work".to_owned());
+        }
+        let (at, client) = self.clients.iter().enumerate().find(|(_, client)| !client.program.idle())?;
+        Some(format!("client {at} waits for {}", client.program.waiting_for()))
+    }
+
+    /// What the run says, after [`World::run`].
+    pub fn outcome(&mut self) -> Outcome {
+        self.tally.acked = self.record.acked();
+        self.tally.polled = self.record.records_polled();
+        let mut findings: Vec<(Verdict, Finding)> = self.oracle.take();
+        let cut_short = self.until.is_some_and(|until| self.steps >= until);
+        if findings.iter().all(|(verdict, _)| *verdict == Verdict::Liveness) && !cut_short {
+            for host in &self.hosts {
+                if let Some(process) = &host.process {
+                    process.broker.check();
+                }
+            }
+            // Who did not come to the end of reading cannot say what is not there.
+            let stuck = !findings.is_empty();
+            let seen = self.record.judge().into_iter().filter(|finding| !(stuck && finding.property == "unseen"));
+            findings.splice(0..0, seen.map(|finding| (Verdict::History, finding)));
+        }
+        let verdict = match findings.first() {
+            Some((verdict, _)) => *verdict,
+            None if cut_short => Verdict::Pass,
+            None if self.tally.acked < ACKED_MIN || !self.tally.touched_state() => Verdict::Vacuous,
+            None => Verdict::Pass,
+        };
+        self.result(verdict, findings.into_iter().map(|(_, finding)| finding).collect())
+    }
+
+    /// The outcome of a run that ended in a panic with these words.
+    pub fn panicked(&mut self, words: &str) -> Outcome {
+        self.tally.acked = self.record.acked();
+        self.tally.polled = self.record.records_polled();
+        let finding = Finding {
+            property: "no-panic".to_owned(),
+            sentence: format!("the program broke one of its own assertions: {words}"),
+            evidence: Vec::new(),
+            about: Vec::new(),
+            around: None,
+        };
+        self.result(Verdict::Panic, vec![finding])
+    }
+
+    fn result(&self, verdict: Verdict, findings: Vec<Finding>) -> Outcome {
+        let (about, around) = match findings.first() {
+            Some(finding) => (finding.about.as_slice(), finding.around),
+            None => (&[] as &[String], None),
+        };
+        // What led to it struck before it or soon after: what clients saw was often judged long after it happened.
+        let until = match verdict {
+            Verdict::History => around.map_or(self.now, |at| at + SECOND),
+            Verdict::Pass
+            | Verdict::Invariant
+            | Verdict::Liveness
+            | Verdict::Panic
+            | Verdict::Nondeterminism
+            | Verdict::Vacuous => self.now,
+        };
+        let chain = self.story.chain(about, until, 5);
+        Outcome {
+            seed: self.scenario.seed,
+            verdict,
+            trace_hash: self.digest.value(),
+            sim_micros: self.now,
+            steps: self.steps,
+            tally: self.tally.clone(),
+            findings,
+            chain,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The nemesis: carries out the plan's faults, and undoes them.
+
+use tidelog_core::id::GroupId;
+
+use super::{Happening, Phase, World};
+use crate::net::{CLIENTS, Places, only};
+use crate::plan::{Fault, Target, Way};
+use crate::workload;
+
+impl World {
+    pub(super) fn strike(&mut self, fault: usize) {
+        if self.phase != Phase::Chaos {
+            return;
+        }
+        let fault = self.plan.faults[fault].fault.clone();
+        let id = self.next_fault;
+        self.next_fault += 1;
+        match &fault {
+            Fault::Kill { target, down } => self.fell(&fault, *target, *down, false),
+            Fault::Power { target, down } => self.fell(&fault, *target, *down, true),
+            Fault::Blackout { down, spread } => self.blackout(&fault, *down, *spread),
+            Fault::Isolate { target, way, clients, lasts } => {
+                let place = self.resolve(*target);
+                let all = self.all_brokers() & !only(place);
+                let others = if *clients { all | self.all_clients() } else { all };
+                if matches!(way, Way::Both | Way::Mute) {
+                    self.net.cut(id, only(place), others);
+                }
+                if matches!(way, Way::Both | Way::Deaf) {
+                    self.net.cut(id, others, only(place));
+                }
+                self.tally.partitions += 1;
+                self.struck(&fault, Some(place));
+                self.mend_later(id, *lasts);
+            }
+            Fault::Split { side, lasts } => {
+                let side = side & self.all_brokers();
+                let others = self.all_brokers() & !side;
+                self.net.cut(id, side, others);
+                self.net.cut(id, others, side);
+                self.tally.partitions += 1;
+                self.struck(&fault, None);
+                self.mend_later(id, *lasts);
+            }
+            Fault::Storm { weather, lasts } => {
+                self.net.storm(id, *weather);
+                self.struck(&fault, None);
+                self.mend_later(id, *lasts);
+            }
+            Fault::Stall { target, lasts } => {
+                let place = self.resolve(*target);
+                self.hosts[place as usize].stalled_until = self.now.saturating_add(*lasts);
+                self.struck(&fault, Some(place));
+            }
+            Fault::Pause { target, lasts } => {
+                let place = self.resolve(*target);
+                if self.hosts[place as usize].process.is_some() {
+                    self.hosts[place as usize].paused_until = self.now.saturating_add(*lasts);
+                    self.struck(&fault, Some(place));
+                }
+            }
+            Fault::Reset { target, delivered } => {
+                let place = self.resolve(*target);
+                if self.reset_all(place, *delivered) > 0 {
+                    self.struck(&fault, Some(place));
+                }
+            }
+            Fault::Clog { target, extra, lasts } => {
+                let place = self.resolve(*target);
+                self.net.clog(id, place, *extra);
+                self.struck(&fault, Some(place));
+                self.mend_later(id, *lasts);
+            }
+            Fault::DiskError { target, down } => {
+                let place = self.resolve(*target);
+                if self.hosts[place as usize].process.is_some() {
+                    self.hosts[place as usize].fail_next = Some(*down);
+                    self.tell(Some(place), format!("fault: {fault} (broker {})", place + 1));
+                }
+            }
+            Fault::Clock { target, millis } => {
+                let place = self.resolve(*target);
+                let host = &mut self.hosts[place as usize];
+                host.wall_offset_ms = host.wall_offset_ms.saturating_add(*millis);
+                if let Some(process) = &mut host.process {
+                    process.clock.jump(*millis);
+                }
+                self.struck(&fault, Some(place));
+            }
+        }
+    }
+
+    fn struck(&mut self, fault: &Fault, place: Option<u32>) {
+        self.tally.fault(fault.kind());
+        let whom = place.map_or(String::new(), |place| format!(" (broker {})", place + 1));
+        self.tell(place, format!("fault: {fault}{whom}"));
+    }
+
+    fn mend_later(&mut self, id: u64, lasts: u64) {
+        self.queue.push(self.now.saturating_add(lasts), Happening::Mend { id });
+    }
+
+    pub(super) fn mend(&mut self, id: u64) {
+        self.net.mend(id);
+    }
+
+    fn all_brokers(&self) -> Places {
+        (1 << self.scenario.brokers) - 1
+    }
+
+    fn all_clients(&self) -> Places {
+        !(only(CLIENTS) - 1)
+    }
+
+    /// Whom a fault strikes now.
+    fn resolve(&self, target: Target) -> u32 {
+        let brokers = self.scenario.brokers;
+        match target {
+            Target::Node(node) => node.saturating_sub(1) % brokers,
+            Target::Leader(nth) => {
+                let groups: Vec<GroupId> = self.oracle.groups();
+                let group = match groups.len() {
+                    0 => GroupId::CONTROLLER,
+                    count => groups[nth as usize % count],
+                };
+                let leader = self.oracle.leader(group).filter(|node| (1..=brokers).contains(&node.0));
+                leader.map_or(nth % brokers, |node| node.0 - 1)
+            }
+        }
+    }
+
+    fn fell(&mut self, fault: &Fault, target: Target, down: u64, power: bool) {
+        let place = self.resolve(target);
+        if self.hosts[place as usize].process.is_none() {
+            return;
+        }
+        self.struck(fault, Some(place));
+        let life = self.end_process(place, power);
+        self.queue.push(self.now.saturating_add(down), Happening::Restart { place, life });
+    }
+
+    fn blackout(&mut self, fault: &Fault, down: u64, spread: u64) {
+        self.struck(fault, None);
+        self.tally.blackouts += 1;
+        for place in 0..self.scenario.brokers {
+            // A machine whose process was killed loses its page cache too.
+            let life = self.end_process(place, true);
+            let back = self.now.saturating_add(down).saturating_add(self.nemesis.below(spread.saturating_add(1)));
+            self.queue.push(back, Happening::Restart { place, life });
+        }
+    }
+
+    pub(super) fn restart(&mut self, place: u32, life: u64) {
+        self.boot(place, life);
+    }
+
+    /// The end of all faults: links are whole, every process runs, disks are quick.
+    pub(super) fn heal(&mut self) {
+        self.tell(None, "everything is healed".to_owned());
+        self.net.heal();
+        for place in 0..self.scenario.brokers {
+            let now = self.now;
+            let host = &mut self.hosts[place as usize];
+            host.stalled_until = 0;
+            host.paused_until = host.paused_until.min(now);
+            host.fail_next = None;
+            let (life, down) = (host.life, host.process.is_none());
+            if down {
+                self.boot(place, life);
+            } else if let Some(process) = host.alive(life)
+                && process.turn.is_some()
+            {
+                let at = now.max(process.busy_until);
+                process.turn = Some(at);
+                self.queue.push(at, Happening::Turn { place, life, at });
+            }
+        }
+        self.add_client(workload::prober(&self.scenario), crate::scenario::SECOND);
+        self.phase = Phase::Settling {
+            deadline: self.now + self.scenario.settle,
+            quiet_from: self.now + crate::scenario::SECOND,
+        };
+        self.queue.push(self.now, Happening::Check);
+    }
+}
