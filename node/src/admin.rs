@@ -1,0 +1,80 @@
+//! Health checks over HTTP, by hand: `GET /livez` (the driver answers) and `GET /readyz` (the broker serves).
+
+use std::io;
+use std::sync::Arc;
+
+use tidelog_core::broker::Status;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::driver::{Inbox, Message};
+use crate::limits::{FAREWELL_MAX, HEALTH_CONNECTIONS_MAX, HEALTH_REQUEST_BYTES_MAX, HEALTH_WAIT_MAX};
+
+/// Answers health checks for ever, one per connection.
+pub(crate) async fn serve(socket: TcpListener, inbox: Inbox) {
+    let slots = Arc::new(Semaphore::new(HEALTH_CONNECTIONS_MAX));
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes the slots");
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                let inbox = inbox.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = timeout(2 * HEALTH_WAIT_MAX, answer(stream, &inbox)).await {
+                        debug!(%peer, %error, "a health check was given up");
+                    }
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "could not accept a health check");
+                sleep(FAREWELL_MAX).await;
+            }
+        }
+    }
+}
+
+/// How the broker is; `None` if the driver has ended or does not answer in time.
+pub(crate) async fn status(inbox: &Inbox) -> Option<Status> {
+    let (asker, answer) = oneshot::channel();
+    inbox.send(Message::Status(asker));
+    timeout(HEALTH_WAIT_MAX, answer).await.ok()?.ok()
+}
+
+async fn answer(mut stream: TcpStream, inbox: &Inbox) -> io::Result<()> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+        let space = HEALTH_REQUEST_BYTES_MAX - request.len();
+        let mut rest = (&mut stream).take(space as u64);
+        if space == 0 || rest.read_buf(&mut request).await? == 0 {
+            break;
+        }
+    }
+    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = target.split('?').next().unwrap_or_default();
+    let (code, text) = match (method, path) {
+        ("GET", "/livez") => match status(inbox).await {
+            Some(_) => ("200 OK", "ok".to_owned()),
+            None => ("503 Service Unavailable", "the broker does not answer".to_owned()),
+        },
+        ("GET", "/readyz") => match status(inbox).await {
+            Some(status) if status.ready => ("200 OK", "ready".to_owned()),
+            Some(status) => ("503 Service Unavailable", format!("waiting for {}", status.waiting_for)),
+            None => ("503 Service Unavailable", "the broker does not answer".to_owned()),
+        },
+        (_, "/livez" | "/readyz") => ("405 Method Not Allowed", "GET only".to_owned()),
+        _ => ("404 Not Found", "there are /livez and /readyz".to_owned()),
+    };
+    let length = text.len() + 1;
+    let response = format!(
+        "HTTP/1.1 {code}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{text}\n"
+    );
+    stream.write_all(response.as_bytes()).await?;
+    stream.shutdown().await
+}

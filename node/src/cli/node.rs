@@ -1,0 +1,98 @@
+//! `tidelog node`: runs a node until it is stopped.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use tidelog_core::id::NodeId;
+use tracing::info;
+
+use crate::options::{Advertise, Options};
+use crate::server::{self, Server};
+
+/// What a node is told.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// The number of this broker (Kafka: node.id)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pub node_id: u32,
+    /// Where to listen for clients; port 0 is any free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    pub listen: String,
+    /// Where clients are told to connect to [default: where it listens; needed with `0.0.0.0` and `[::]`]
+    #[arg(long, value_name = "HOST:PORT", value_parser = Advertise::parse)]
+    pub advertise: Option<Advertise>,
+    /// Where the data is; formatted if it is missing or empty
+    #[arg(long, value_name = "DIR", default_value = "./tidelog-data")]
+    pub data_dir: PathBuf,
+    /// Whether a producer that asks for a topic creates it (Kafka: auto.create.topics.enable)
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub auto_create: bool,
+    /// Where to answer GET /livez and /readyz [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin_listen: Option<String>,
+}
+
+impl From<NodeArgs> for Options {
+    fn from(args: NodeArgs) -> Self {
+        Self {
+            node: NodeId(args.node_id),
+            listen: args.listen,
+            advertise: args.advertise,
+            data_dir: args.data_dir,
+            auto_create: args.auto_create,
+            admin_listen: args.admin_listen,
+        }
+    }
+}
+
+/// Runs a node until it is stopped, by a signal or by itself.
+pub(super) fn run(args: NodeArgs) -> Result<(), String> {
+    let server = server::start(&Options::from(args)).map_err(|error| error.to_string())?;
+    server.stop_on_signals().map_err(|error| format!("the system takes no signal handler ({error}): start again"))?;
+    if server.wait_ready() {
+        // A node without a terminal is a node all the same.
+        let _ = std::io::stdout().write_all(banner(&server).as_bytes());
+    }
+    let ended = server.wait();
+    if let Some(sentence) = ended.failure() {
+        return Err(sentence);
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// A few words, and three commands that work as they stand.
+fn banner(server: &Server) -> String {
+    let program = quoted(&std::env::args().next().unwrap_or_else(|| "tidelog".to_owned()));
+    let address = server.advertised();
+    let server_flag =
+        if address.to_string() == "127.0.0.1:9092" { String::new() } else { format!(" --bootstrap-server {address}") };
+    let mut text = format!(
+        "tidelog {} listens on {}, data in {}. Try:\n\n",
+        env!("CARGO_PKG_VERSION"),
+        server.address(),
+        server.directory().path().display(),
+    );
+    let lines = [
+        format!("{program} topic create greetings{server_flag}"),
+        format!("echo hello | {program} produce greetings{server_flag}"),
+        format!("{program} consume greetings --from-beginning{server_flag}"),
+    ];
+    for line in lines {
+        writeln!(text, "  {line}").expect("strings take everything");
+    }
+    text.push_str("\nCtrl-C stops it.\n");
+    text
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}

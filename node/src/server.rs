@@ -1,0 +1,292 @@
+//! A running node: the broker, its disk, its connections, in this process.
+//!
+//! [`start`] takes the port and the data directory, or says in one sentence why it can not. A [`Server`] then runs until the
+//! broker ends it: after [`Server::stop`], or for a reason of its own. Dropping it ends everything where it stands, which is as
+//! near to `kill -9` as one gets within a process.
+//!
+//! These functions block, and own a runtime: they are not for use inside another one.
+
+use std::fmt;
+use std::io;
+use std::net::{self, SocketAddr};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rustix::process::Resource;
+use tidelog_core::broker::{Broker, Config, Member, Settings, Status};
+use tidelog_core::effect::{Halt, Input};
+use tidelog_core::id::ReplicaId;
+use tidelog_core::mutants::Mutants;
+use tokio::net::TcpListener;
+use tokio::runtime::{self, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::admin;
+use crate::compute::Compute;
+use crate::data_dir::DataDir;
+use crate::disk::Disk;
+use crate::driver::{Driver, Inbox, Machine, Message};
+use crate::error::StartError;
+use crate::limits::{CONNECTIONS_MAX, FAREWELL_MAX, FILES_OPEN_MAX, FILES_OTHER_MAX};
+use crate::net::{Listener, Rooms, all_closed};
+use crate::options::{Advertise, Options, resolve};
+
+pub use crate::driver::Ended;
+
+/// A running node. Dropping it kills it.
+pub struct Server {
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    advertised: Advertise,
+    inbox: Inbox,
+    slots: Arc<Semaphore>,
+    connections_max: u32,
+    /// What runs, until it has ended.
+    running: Option<(JoinHandle<Ended>, Runtime)>,
+    /// Locked until everything else has ended.
+    directory: DataDir,
+}
+
+/// Starts a single node: a broker that is the only voter of its cluster.
+///
+/// # Errors
+///
+/// [`StartError`], with cause and cure. The data directory is not touched before the port is ours.
+pub fn start(options: &Options) -> Result<Server, StartError> {
+    start_with(options, |config, directory| Broker::new(config, directory.boot()))
+}
+
+/// As [`start`], with something else in the broker's place.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_with<M: Machine>(
+    options: &Options,
+    machine: impl FnOnce(Config, &DataDir) -> M,
+) -> Result<Server, StartError> {
+    let socket = bind("--listen", &options.listen)?;
+    let address = local_address(&socket);
+    let advertised = options.advertised(address)?;
+    let admin = options.admin_listen.as_deref().map(|listen| bind("--admin-listen", listen)).transpose()?;
+    let admin_address = admin.as_ref().map(local_address);
+    let directory = DataDir::open(&options.data_dir, options.node)?;
+
+    let threads = |error| StartError::file("start threads for", directory.path(), error);
+    let (inbox, messages) = Inbox::new();
+    let disk = Disk::start(directory.path(), inbox.clone()).map_err(threads)?;
+    let compute = Compute::start(&inbox).map_err(threads)?;
+    let machine = machine(config(options, &directory, &advertised), &directory);
+    let driver = Driver::new(machine, messages, disk, compute);
+    let driver = std::thread::Builder::new().name("driver".to_owned()).spawn(|| driver.run());
+    let driver = driver.map_err(threads)?;
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(threads)?;
+
+    let connections_max = connections_max();
+    let slots = Arc::new(Semaphore::new(connections_max as usize));
+    let entered = runtime.enter();
+    runtime.spawn(
+        Listener {
+            socket: TcpListener::from_std(socket).map_err(threads)?,
+            inbox: inbox.clone(),
+            rooms: Rooms::new(),
+            slots: Arc::clone(&slots),
+        }
+        .run(),
+    );
+    if let Some(admin) = admin {
+        let admin = TcpListener::from_std(admin).map_err(threads)?;
+        runtime.spawn(admin::serve(admin, inbox.clone()));
+    }
+    drop(entered);
+    Ok(Server {
+        address,
+        admin: admin_address,
+        advertised,
+        inbox,
+        slots,
+        connections_max,
+        running: Some((driver, runtime)),
+        directory,
+    })
+}
+
+impl Server {
+    /// Where it listens for clients.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it listens for health checks.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Where clients are told to connect to.
+    pub fn advertised(&self) -> &Advertise {
+        &self.advertised
+    }
+
+    /// Its data directory.
+    pub fn directory(&self) -> &DataDir {
+        &self.directory
+    }
+
+    /// How the broker is, or `None` if it has ended.
+    pub fn status(&self) -> Option<Status> {
+        self.runtime().block_on(admin::status(&self.inbox))
+    }
+
+    /// Waits until the broker is ready; gives false if it ends before.
+    pub fn wait_ready(&self) -> bool {
+        let (asker, ready) = oneshot::channel();
+        self.inbox.send(Message::WhenReady(asker));
+        self.runtime().block_on(ready).is_ok()
+    }
+
+    /// Asks the broker to end. [`Server::wait`] tells when it has.
+    pub fn stop(&self) {
+        self.inbox.send(Message::Input(Input::Stop));
+    }
+
+    /// From now on SIGINT and SIGTERM stop the broker, and a second one ends the process at once.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if it takes no handler.
+    pub fn stop_on_signals(&self) -> io::Result<()> {
+        let _entered = self.runtime().enter();
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let inbox = self.inbox.clone();
+        self.runtime().spawn(async move {
+            let mut asked = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if asked {
+                    std::process::exit(130);
+                }
+                asked = true;
+                inbox.send(Message::Input(Input::Stop));
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits for the broker to end, and tells why it did. Answers already given are sent.
+    pub fn wait(mut self) -> Ended {
+        self.end().expect("it ends once")
+    }
+
+    /// Ends everything where it stands: what the disk has not begun is never done, connections are cut.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    fn runtime(&self) -> &Runtime {
+        let (_, runtime) = self.running.as_ref().expect("it runs until it is consumed");
+        runtime
+    }
+
+    fn end(&mut self) -> Option<Ended> {
+        let (driver, runtime) = self.running.take()?;
+        let ended = driver.join().unwrap_or_else(|_| Ended::Panicked("driver".to_owned()));
+        if matches!(ended, Ended::Halted(_)) {
+            runtime.block_on(all_closed(&self.slots, self.connections_max, FAREWELL_MAX));
+        }
+        runtime.shutdown_timeout(FAREWELL_MAX);
+        Some(ended)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            self.inbox.send(Message::Kill);
+            self.end();
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Ended {
+    /// One sentence with cause and cure if the node ended for another reason than being asked to.
+    pub fn failure(&self) -> Option<String> {
+        match self {
+            Self::Halted(Halt::Stopped) | Self::Killed => None,
+            Self::Halted(Halt::DiskFailed(why)) => Some(format!(
+                "the disk failed ({why}), and nobody knows what of the last writes is on it: \
+                 repair or replace the disk, then start again"
+            )),
+            Self::Halted(Halt::Corrupt(why)) => Some(format!(
+                "the data is damaged ({why}), and no other replica can heal it: restore the data directory from a backup"
+            )),
+            Self::Halted(Halt::Foreign(why)) => {
+                Some(format!("the data directory is not this node's ({why}): choose another with --data-dir"))
+            }
+            Self::Panicked(thread) => Some(format!(
+                "a bug in tidelog ended its {thread} thread (told above): please report it; what was acknowledged is safe, \
+                 start again"
+            )),
+        }
+    }
+}
+
+/// What the broker of a single node is told: it is the only voter.
+fn config(options: &Options, directory: &DataDir, advertised: &Advertise) -> Config {
+    Config {
+        cluster: directory.cluster(),
+        node: options.node,
+        directory: directory.directory(),
+        members: vec![Member { node: options.node, replica: ReplicaId(1), voter: true }],
+        host: advertised.host.clone(),
+        port: advertised.port,
+        rack: None,
+        auto_create: options.auto_create,
+        settings: Settings::node(),
+        mutants: Mutants::default(),
+    }
+}
+
+/// Takes a port, ready for the runtime.
+fn bind(flag: &'static str, listen: &str) -> Result<net::TcpListener, StartError> {
+    let address = resolve(flag, listen)?;
+    let bound = net::TcpListener::bind(address).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    });
+    bound.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse { flag, address },
+        _ => StartError::NoListen { flag, address, error },
+    })
+}
+
+fn local_address(socket: &net::TcpListener) -> SocketAddr {
+    socket.local_addr().expect("a bound socket has an address")
+}
+
+/// How many connections there may be: asks the system for as many files as that takes, and does with what it gives.
+fn connections_max() -> u32 {
+    let others = (FILES_OPEN_MAX + FILES_OTHER_MAX) as u64;
+    let wanted = CONNECTIONS_MAX as u64 + others;
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    let reachable = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if limit.current.is_some_and(|current| current < reachable) {
+        limit.current = Some(reachable);
+        // Refused or not, the system tells below what holds.
+        let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+    }
+    let files = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(wanted);
+    let connections = files.saturating_sub(others).clamp(1, CONNECTIONS_MAX as u64);
+    u32::try_from(connections).expect("no more than CONNECTIONS_MAX")
+}

@@ -1,0 +1,74 @@
+//! The health checks.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use common::{Scratch, Script, options};
+use tidelog::options::Options;
+use tidelog::server::{Server, start_with};
+use tidelog_core::broker::Status;
+use tidelog_core::effect::{Effect, Effects, Halt, Input};
+
+fn http(address: SocketAddr, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+}
+
+fn node(scratch: &Scratch, status: Status) -> (Server, SocketAddr) {
+    let options = Options { admin_listen: Some("127.0.0.1:0".to_owned()), ..options(scratch.path()) };
+    let step = |input, out: &mut Effects| {
+        if matches!(input, Input::Stop) {
+            out.push(Effect::Halt(Halt::Stopped));
+        }
+    };
+    let server = start_with(&options, |_, _| Script { step, status }).expect("it starts");
+    let address = server.admin_address().expect("asked for");
+    (server, address)
+}
+
+#[test]
+fn a_broker_that_waits_is_alive_but_not_ready() {
+    let scratch = Scratch::new();
+    let status = Status { waiting_for: "a leader".to_owned(), ..Status::default() };
+    let (server, address) = node(&scratch, status);
+    let live = http(address, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(live, ("HTTP/1.1 200 OK".to_owned(), "ok\n".to_owned()));
+    let ready = http(address, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(ready, ("HTTP/1.1 503 Service Unavailable".to_owned(), "waiting for a leader\n".to_owned()));
+    server.kill();
+}
+
+#[test]
+fn a_broker_that_serves_is_ready() {
+    let scratch = Scratch::new();
+    let status = Status { ready: true, ..Status::default() };
+    let (server, address) = node(&scratch, status);
+    let ready = http(address, "GET /readyz?verbose HTTP/1.0\r\n\r\n");
+    assert_eq!(ready, ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
+    server.kill();
+}
+
+#[test]
+fn other_questions_are_refused() {
+    let scratch = Scratch::new();
+    let (server, address) = node(&scratch, Status::default());
+    assert_eq!(http(address, "POST /livez HTTP/1.1\r\n\r\n").0, "HTTP/1.1 405 Method Not Allowed");
+    assert_eq!(http(address, "GET / HTTP/1.1\r\n\r\n").0, "HTTP/1.1 404 Not Found");
+    assert_eq!(http(address, "\r\n\r\n").0, "HTTP/1.1 404 Not Found");
+    server.kill();
+}
+
+#[test]
+fn nobody_listens_unless_asked_to() {
+    let scratch = Scratch::new();
+    let server = common::scripted(&options(scratch.path()), |_, _| {});
+    assert_eq!(server.admin_address(), None);
+    server.kill();
+}
