@@ -26,12 +26,14 @@ pub(crate) struct Stream {
     last: u64,
     /// The sender closed the stream behind the last chunk.
     pub(crate) finished: bool,
+    /// Nothing comes through any more, whatever is sent.
+    severed: bool,
 }
 
 impl Stream {
     /// Cuts bytes into chunks and gives each a moment of arrival, never before the one before.
     pub(crate) fn send(&mut self, now: u64, mut bytes: Bytes, rng: &mut Rng) {
-        while !bytes.is_empty() {
+        while !self.severed && !bytes.is_empty() {
             let cut = match rng.below(8) {
                 0 => rng.between(1, bytes.len() as u64) as usize,
                 1 => bytes.len().min(rng.between(1, 9) as usize),
@@ -61,8 +63,9 @@ impl Stream {
         self.last
     }
 
-    /// Drops what is under way.
-    pub(crate) fn discard(&mut self) {
+    /// Drops what is under way and all that is still sent: a stream may end anywhere, but never has a hole.
+    pub(crate) fn sever(&mut self) {
+        self.severed = true;
         self.chunks.clear();
     }
 }
@@ -102,5 +105,15 @@ mod tests {
         assert!(stream.chunks.iter().zip(stream.chunks.iter().skip(1)).all(|(a, b)| a.0 <= b.0));
         let got: Vec<u8> = stream.chunks.iter().flat_map(|(_, chunk)| chunk.to_vec()).collect();
         assert_eq!(got, sent.repeat(40));
+    }
+
+    #[test]
+    fn a_severed_stream_has_no_hole() {
+        let mut rng = Rng::stream(1, &[2]);
+        let mut stream = Stream::default();
+        stream.send(0, Bytes::from_static(b"the first half, "), &mut rng);
+        stream.sever();
+        stream.send(1, Bytes::from_static(b"the second half"), &mut rng);
+        assert!(stream.chunks.is_empty());
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Promises that the batches of a partition are appended in the order of their records, each once, as long as the producer is
 //! idempotent: a batch is sent again byte for byte, and no later one overtakes it. When that can not be kept up (a batch was
-//! given up that may be in the log, or the log lost track of the sequence) the partition goes on under a new producer id, and
-//! what may have been appended under the old one is reported as unknown. Does not know connections, nor how leaders are found.
+//! given up that may be in the log, or the log lost track of the sequence) the partition goes on under the next epoch of its
+//! producer id (KIP-360), and what may have been appended under the old one is reported as unknown: it is in the log before
+//! everything of the new epoch, or never. Does not know connections, nor how leaders are found.
 //!
-//! Sequences are counted per partition, so every partition changes its producer id on its own; others keep theirs.
+//! Sequences and epochs are kept per partition, by brokers too, so every partition changes its epoch on its own.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -76,8 +77,8 @@ struct Sealed {
 ///
 /// - Batches in flight are a prefix of the queue, and all on one connection, except while a failed one waits for the later
 ///   ones to come back.
-/// - `draining`: nothing is sent until nothing is in flight; then the producer id is changed.
-/// - `proven`: a batch was acknowledged under this producer id, so that the broker knows it and refuses gaps.
+/// - `draining`: nothing is sent until nothing is in flight; then the epoch is changed.
+/// - `proven`: a batch was acknowledged under this epoch, so that the broker knows it and refuses gaps.
 #[derive(Debug, Default)]
 struct Queue {
     batches: VecDeque<Batch>,
@@ -423,9 +424,7 @@ impl Queue {
             return 0;
         }
         self.draining = false;
-        if let Some(identity) = self.identity.take() {
-            self.generation_min = identity.generation + 1;
-        }
+        self.start_over();
         let mut freed = 0;
         for batch in &mut self.batches {
             if batch.doubtful {
@@ -437,6 +436,21 @@ impl Queue {
         }
         self.batches.retain(|batch| !batch.entries.is_empty());
         freed
+    }
+
+    /// Begins a new sequence under the next epoch of the producer id, or another id after the last epoch. The epoch is what keeps
+    /// order: once a batch of it is in the log, one of the old epoch that is still under way is refused.
+    fn start_over(&mut self) {
+        self.next_sequence = 0;
+        self.proven = false;
+        self.identity = match self.identity.take() {
+            Some(Identity { epoch: i16::MAX, generation, .. }) => {
+                self.generation_min = generation + 1;
+                None
+            }
+            Some(identity) => Some(Identity { epoch: identity.epoch + 1, ..identity }),
+            None => None,
+        };
     }
 }
 

@@ -306,7 +306,7 @@ impl World {
         };
         if let Some(wire) = self.wires.get_mut(&id) {
             wire.down.finished = true;
-            wire.up.discard();
+            wire.up.sever();
         }
         self.schedule(id, Way::Down);
         self.queue.push(at, Happening::BrokerHangsUp { wire: id });
@@ -370,8 +370,8 @@ impl World {
             return;
         };
         if !delivered {
-            wire.up.discard();
-            wire.down.discard();
+            wire.up.sever();
+            wire.down.sever();
         }
         let rng = &mut self.clients[wire.client as usize].rng;
         let soon = self.now + table::WIRE_LATENCY.draw(rng);
