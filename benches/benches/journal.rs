@@ -167,8 +167,6 @@ impl Host {
             let mark = Mark {
                 applied: self.last,
                 applied_term: Term(1),
-                retained: self.last,
-                retained_term: Term(1),
                 body: Bytes::from_static(&[0; 64]),
             };
             self.journal.mark(group, mark);

@@ -140,16 +140,8 @@ impl Replica {
         let Checkpoint::Writing { applied, base } = self.checkpoint else {
             panic!("a checkpoint is ready that was not begun")
         };
-        let ticket = journal.mark(
-            self.raft.id(),
-            Mark {
-                applied: applied.0,
-                applied_term: applied.1,
-                retained: base.0,
-                retained_term: base.1,
-                body: manifest.encode(),
-            },
-        );
+        let ticket =
+            journal.mark(self.raft.id(), Mark { applied: applied.0, applied_term: applied.1, body: manifest.encode() });
         self.checkpoint = Checkpoint::Marking { ticket, applied: applied.0 };
         self.marked.1 = base.0;
     }

@@ -114,14 +114,7 @@ impl Broker {
         machine.log = Log::restore(self.log_settings(), manifest);
         machine.applied = mark.applied;
         machine.applied_term = mark.applied_term;
-        Ok(Parked {
-            hard,
-            base: (mark.retained, mark.retained_term),
-            entries,
-            machine,
-            restoring: true,
-            carrying: None,
-        })
+        Ok(Parked { hard, base: (mark.applied, mark.applied_term), entries, machine, restoring: true, carrying: None })
     }
 
     /// The state of a parked group is read.
