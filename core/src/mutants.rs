@@ -18,6 +18,10 @@ pub enum Mutant {
     ProducersForgotten,
     /// Only the last batch of a producer is remembered; five are in flight.
     SmallDedupWindow,
+    /// An older snapshot is installed over newer state.
+    SnapshotRegress,
+    /// A checkpoint is marked before what it names is synced.
+    CheckpointAhead,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -55,6 +59,8 @@ mod registry {
         (Mutant::FetchPastWatermark, "fetch-past-watermark", "a consumer sees appended, uncommitted batches"),
         (Mutant::ProducersForgotten, "producers-forgotten", "a new leader starts with an empty producer table"),
         (Mutant::SmallDedupWindow, "small-dedup-window", "only the last batch of a producer is remembered"),
+        (Mutant::SnapshotRegress, "snapshot-regress", "an older snapshot is installed over newer state"),
+        (Mutant::CheckpointAhead, "checkpoint-ahead", "a checkpoint is marked before its files are synced"),
     ];
 
     impl Mutants {

@@ -137,7 +137,6 @@ fn lie(house: &mut House, raft: RaftMessage) {
             group: GroupId::CONTROLLER,
             from: ReplicaId(2),
             to: ReplicaId(1),
-            held_by_all: Index(0),
             raft,
         }],
         ..Envelope::default()
@@ -263,7 +262,7 @@ fn late_rejections_do_not_silence_a_follower() {
             ..RaftMessage::default()
         };
         let message =
-            GroupMessage { group: lead.group, from: follower.replica, to: lead.replica, held_by_all: Index(0), raft };
+            GroupMessage { group: lead.group, from: follower.replica, to: lead.replica, raft };
         let envelope = Envelope {
             cluster: ClusterId([7; 16]),
             from: other,
