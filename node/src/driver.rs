@@ -272,7 +272,9 @@ fn log(event: Event) {
         | Event::Deposed { .. }
         | Event::Configured { .. }
         | Event::Recovered { .. }
-        | Event::Checkpointed { .. } => debug!(?event),
+        | Event::Checkpointed { .. }
+        | Event::Installing { .. }
+        | Event::Installed { .. } => debug!(?event),
         Event::Appended { .. }
         | Event::Persisted { .. }
         | Event::HardStatePersisted { .. }

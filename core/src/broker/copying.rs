@@ -145,7 +145,11 @@ impl Broker {
         };
         let lease = Lease { node, index: replica.marked, index_term: replica.marked_term, lent, silent: 0 };
         replica.copying.leases.insert(to, lease);
-        let text = format!("broker {node} needs files of {} up to entry {}", self.name_of(group), self.replicas[&group].marked);
+        let text = format!(
+            "broker {node} needs files of {} up to entry {}",
+            self.name_of(group),
+            self.replicas[&group].marked
+        );
         out.event(Event::Note(text));
         self.offer(group, to);
     }
@@ -309,7 +313,7 @@ impl Broker {
     /// Lets go of entries in memory while all groups together hold more than the budget. The largest give first.
     pub(super) fn trim_windows(&mut self) {
         let budget = self.config.settings.window_bytes;
-        if self.window_bytes <= budget {
+        if self.window_bytes <= self.window_full_at.max(budget) {
             return;
         }
         let mut sizes: Vec<u64> = self.replicas.values().map(|replica| replica.raft.window_bytes()).collect();
@@ -332,6 +336,8 @@ impl Broker {
             }
             self.window_bytes += replica.raft.window_bytes();
         }
+        // What can not be let go of yet is not looked at again for every entry.
+        self.window_full_at = self.window_bytes + budget / 4;
     }
 
     /// A group in an operator's words.
@@ -359,7 +365,8 @@ impl Broker {
         let name = self.name_of(group);
         let piece_bytes = self.config.settings.copy_piece_bytes.min(COPY_PIECE_BYTES_MAX);
         let Some(replica) = self.replicas.get_mut(&group) else { return true };
-        let (Ok(offered), Ok(manifest)) = (Offered::judge(index, offer), Manifest::decode(offer.manifest.clone())) else {
+        let (Ok(offered), Ok(manifest)) = (Offered::judge(index, offer), Manifest::decode(offer.manifest.clone()))
+        else {
             return false;
         };
         self.touched.insert(group);
@@ -521,8 +528,7 @@ impl Broker {
         let journal = self.journal.as_mut().expect("a running broker has a journal");
         let ticket = journal.install(group, mark);
         replica.raft.freeze();
-        replica.copying.installing =
-            Some(Box::new(Installing { ticket, from, offered, received, loaded, copied }));
+        replica.copying.installing = Some(Box::new(Installing { ticket, from, offered, received, loaded, copied }));
         self.writing.insert(group);
         out.event(Event::Installing { group, index, term: index_term });
         if segments {
@@ -564,7 +570,8 @@ impl Broker {
             self.admin_changed = true;
             self.reconcile(out);
         }
-        let text = format!("broker {} caught up with {}: {} copied", self.config.node, self.name_of(group), bytes(copied));
+        let text =
+            format!("broker {} caught up with {}: {} copied", self.config.node, self.name_of(group), bytes(copied));
         out.event(Event::Note(text));
         self.wake_fetches(group, out);
     }

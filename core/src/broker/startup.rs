@@ -116,7 +116,15 @@ impl Broker {
         machine.log = Log::restore(self.log_settings(), body.manifest);
         machine.applied = mark.applied;
         machine.applied_term = mark.applied_term;
-        Ok(Parked { hard, base: (mark.applied, mark.applied_term), entries, machine, conf: Some(body.conf), restoring: true, carrying: None })
+        Ok(Parked {
+            hard,
+            base: (mark.applied, mark.applied_term),
+            entries,
+            machine,
+            conf: Some(body.conf),
+            restoring: true,
+            carrying: None,
+        })
     }
 
     /// The state of a parked group is read.

@@ -12,10 +12,10 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+use super::Log;
 use super::manifest::{Manifest, State};
 use super::segment::{Index, Segment};
 use super::writer::bytes_of;
-use super::Log;
 use crate::effect::{DiskCommand, DiskError, DiskResult};
 use crate::id::{FileId, FileIds, FileKind, Offset};
 use crate::limits::{COPIED_STATE_BYTES_MAX, COPY_PULLS_MAX};
@@ -117,16 +117,29 @@ enum Stage {
     /// Everything is being synced.
     Sync,
     /// Our own blob is on its way to the disk.
-    Store { manifest: Manifest, blob: Bytes, allocated: bool },
-    Ready { manifest: Manifest },
+    Store {
+        manifest: Manifest,
+        blob: Bytes,
+        allocated: bool,
+    },
+    Ready {
+        manifest: Manifest,
+    },
     Failed(&'static str),
 }
 
 #[derive(Debug)]
 enum Op {
     Allocate(usize),
-    Write { item: usize, bytes: Bytes },
-    ReadLocal { item: usize, at: u64, len: u64 },
+    Write {
+        item: usize,
+        bytes: Bytes,
+    },
+    ReadLocal {
+        item: usize,
+        at: u64,
+        len: u64,
+    },
     Sync,
     AllocateState,
     WriteState,
@@ -416,7 +429,9 @@ impl Incoming {
         let kept = self.salvage.remove(&(kind, base));
         let usable = |item: &Item| match kind {
             FileKind::SegmentIndex => item.at == len && item.sum == crc && item.len == len,
-            FileKind::Segment | FileKind::State | FileKind::Journal => item.at < len || (item.at == len && item.sum == crc),
+            FileKind::Segment | FileKind::State | FileKind::Journal => {
+                item.at < len || (item.at == len && item.sum == crc)
+            }
         };
         let (file, at, sum) = match kept {
             Some(item) if usable(&item) && !self.distrust => (item.file, item.at, item.sum),
@@ -437,7 +452,21 @@ impl Incoming {
         self.segments |= pulled < len;
         self.total += len - pulled;
         let (queued, allocated, local) = (at, false, prefix);
-        self.items.push(Item { segment, kind, base, source, len, crc, file, allocated, at, sum, queued, pulled, local });
+        self.items.push(Item {
+            segment,
+            kind,
+            base,
+            source,
+            len,
+            crc,
+            file,
+            allocated,
+            at,
+            sum,
+            queued,
+            pulled,
+            local,
+        });
         Ok(())
     }
 
@@ -453,7 +482,8 @@ impl Incoming {
             if let Some((place, bytes)) = self.pieces.front() {
                 let item = &self.items[*place];
                 if item.allocated {
-                    let write = DiskCommand::Write { file: item.file, at: item.at, bytes: vec![bytes.clone()], durable: false };
+                    let write =
+                        DiskCommand::Write { file: item.file, at: item.at, bytes: vec![bytes.clone()], durable: false };
                     let op = Op::Write { item: *place, bytes: bytes.clone() };
                     self.pieces.pop_front();
                     return self.issue(op, write, out);
@@ -477,7 +507,8 @@ impl Incoming {
         }
         match &self.stage {
             Stage::Sync => {
-                let files: BTreeSet<FileId> = self.items.iter().map(|item| item.file).chain(self.whole_files()).collect();
+                let files: BTreeSet<FileId> =
+                    self.items.iter().map(|item| item.file).chain(self.whole_files()).collect();
                 if files.is_empty() {
                     self.store(ids);
                     return self.commands(ids, out);

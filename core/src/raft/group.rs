@@ -306,13 +306,7 @@ impl Group {
     ///
     /// # Errors
     /// If it does not.
-    pub fn acquainted(
-        &self,
-        node: NodeId,
-        group: GroupId,
-        from: ReplicaId,
-        to: ReplicaId,
-    ) -> Result<(), Refused> {
+    pub fn acquainted(&self, node: NodeId, group: GroupId, from: ReplicaId, to: ReplicaId) -> Result<(), Refused> {
         let member = self.setup.members.iter().any(|member| (member.0, member.1) == (node, from));
         let ours = group == self.setup.group && to == self.setup.replica && from != to;
         if ours && member { Ok(()) } else { Err(Refused::Stranger) }
@@ -322,7 +316,13 @@ impl Group {
     ///
     /// # Errors
     /// If it is not to be listened to.
-    pub fn offered(&mut self, node: NodeId, from: ReplicaId, to: ReplicaId, offer: &Offered) -> Result<Admission, Refused> {
+    pub fn offered(
+        &mut self,
+        node: NodeId,
+        from: ReplicaId,
+        to: ReplicaId,
+        offer: &Offered,
+    ) -> Result<Admission, Refused> {
         self.acquainted(node, self.setup.group, from, to)?;
         if self.frozen {
             return Ok(Admission::Held);
@@ -626,11 +626,14 @@ impl Group {
 
     fn say(&mut self, messages: Vec<Message>, output: &mut Output) {
         for message in messages {
-            let node_of = |to: ReplicaId| self.setup.members.iter().find(|member| member.1 == to).map(|member| member.0);
+            let node_of =
+                |to: ReplicaId| self.setup.members.iter().find(|member| member.1 == to).map(|member| member.0);
             if message.get_msg_type() == MessageType::MsgSnapshot {
                 // Held back: the files travel first.
                 let to = ReplicaId(message.to);
-                output.snapshots.extend(node_of(to).filter(|_| message.term == self.raw.raft.term).map(|node| (node, to)));
+                output
+                    .snapshots
+                    .extend(node_of(to).filter(|_| message.term == self.raw.raft.term).map(|node| (node, to)));
                 continue;
             }
             let Some((to, raft)) = fence::outward(message) else {
@@ -676,7 +679,8 @@ impl Group {
     /// what follows its checkpoint, or they would never catch up. False if it keeps more for that alone.
     pub fn trim(&mut self, keep_bytes: u64, lending: bool) -> bool {
         let store = self.raw.store();
-        let bound = (self.leading() && (lending || store.is_wanted())).then(|| store.checkpoint().map_or(Index(0), |at| at.0));
+        let bound =
+            (self.leading() && (lending || store.is_wanted())).then(|| store.checkpoint().map_or(Index(0), |at| at.0));
         let to = bound.map_or(self.applied, |bound| bound.min(self.applied));
         self.raw.mut_store().trim(to, keep_bytes);
         self.window_bytes() <= keep_bytes || to == self.applied

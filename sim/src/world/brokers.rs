@@ -169,7 +169,9 @@ impl World {
                 | Event::Applied { .. }
                 | Event::Serving { .. }
                 | Event::Configured { .. }
-                | Event::Checkpointed { .. } => {}
+                | Event::Checkpointed { .. }
+                | Event::Installing { .. }
+                | Event::Installed { .. } => {}
             }
             self.oracle.event(self.now, NodeId(node), &event);
         }
