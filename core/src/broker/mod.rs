@@ -33,6 +33,7 @@ use crate::id::{ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
+use crate::mutants::Mutant;
 use crate::peer::Envelope;
 use crate::raft::Token;
 use crate::time::{Duration, Instant, Now};
@@ -184,6 +185,15 @@ pub struct Broker {
     wake_at: Option<Instant>,
     fetch_rotation: usize,
     steps: u64,
+}
+
+/// The planted bug: nothing is durable that should be before a mark names it.
+fn unsynced(command: DiskCommand) -> DiskCommand {
+    match command {
+        DiskCommand::Write { file, at, bytes, durable: _ } => DiskCommand::Write { file, at, bytes, durable: false },
+        DiskCommand::Sync { files: _ } => DiskCommand::Sync { files: Vec::new() },
+        other => other,
+    }
 }
 
 /// How often a broker whose registration is not in the image says again who it is.
@@ -376,6 +386,12 @@ impl Broker {
     }
 
     fn disk(&mut self, owner: Owner, command: DiskCommand, out: &mut Effects) {
+        let command = match owner {
+            Owner::Log(..) | Owner::Arrival(..) if self.config.mutants.planted(Mutant::CheckpointAhead) => {
+                unsynced(command)
+            }
+            _ => command,
+        };
         let op = OpId(self.next_op);
         self.next_op += 1;
         self.ops.insert(op, owner);
