@@ -485,6 +485,7 @@ impl Broker {
             connections: self.sessions.len(),
             waiting_requests: self.sessions.waiting(),
             topics: self.image().map_or(0, |image| image.topics().len() as u64),
+            copies_refused: self.copies.refused,
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Status {
     pub waiting_requests: u64,
     /// Topics in its metadata image.
     pub topics: u64,
+    /// Messages about files to be copied that did not fit, in this life.
+    pub copies_refused: u64,
 }
 
 /// The state of one replica.

@@ -145,7 +145,9 @@ enum Op {
     WriteState,
     Remove,
     /// Of an offer that was replaced.
-    Stale,
+    Stale {
+        read: bool,
+    },
 }
 
 /// Files on their way from another replica. See the [module](self).
@@ -250,7 +252,7 @@ impl Incoming {
 
     fn drop_work(&mut self, local: &mut Log) {
         if let Some((_, op)) = &mut self.op {
-            *op = Op::Stale;
+            *op = Op::Stale { read: matches!(op, Op::ReadLocal { .. } | Op::Stale { read: true }) };
         }
         if let Stage::Store { manifest, .. } | Stage::Ready { manifest } = &self.stage {
             self.discards.push(manifest.state);
@@ -554,7 +556,8 @@ impl Incoming {
     pub fn done(&mut self, tag: u64, result: DiskResult, local: &mut Log, ids: &mut FileIds) -> Result<(), DiskError> {
         let Some((_, op)) = self.op.take_if(|(out, _)| *out == tag) else { panic!("a command ends once") };
         match (op, result) {
-            (Op::Remove | Op::Stale, Ok(_) | Err(DiskError::Missing | DiskError::Full)) => {}
+            (Op::Remove | Op::Stale { .. }, Ok(_) | Err(DiskError::Missing | DiskError::Full)) => {}
+            (Op::Stale { read: true }, Err(DiskError::Io(_))) => {}
             (Op::Allocate(_) | Op::AllocateState, Err(DiskError::Full)) => self.full = true,
             (Op::ReadLocal { .. }, Err(_)) => self.fail("the disk does not give back what is here", local),
             (_, Err(error)) => return Err(error),
