@@ -10,8 +10,9 @@ use std::time::Duration;
 use tidelog_core::broker::{Broker, Status};
 use tidelog_core::effect::{DiskResult, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
-use tidelog_core::id::{ConnId, OpId, RequestId};
+use tidelog_core::id::{ConnId, NodeId, OpId, RequestId};
 use tidelog_core::kafka::Request;
+use tidelog_core::peer::Envelope;
 use tidelog_core::time::{Instant, Now};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{debug, info, trace, warn};
@@ -20,6 +21,7 @@ use crate::clock::Clock;
 use crate::compute::Compute;
 use crate::disk::{Disk, Report};
 use crate::net::Link;
+use crate::peer::Peers;
 
 /// What the driver drives: the broker, or a script that stands in for it in a test of the host.
 pub trait Machine: Send + 'static {
@@ -48,6 +50,8 @@ pub(crate) enum Message {
     Opened { conn: ConnId, peer: String, link: Link },
     /// A client asked. The room it takes in the inbox is given back once the broker has it.
     Request { conn: ConnId, id: RequestId, request: Box<Request>, room: OwnedSemaphorePermit },
+    /// Another broker sent something. The room it takes in the inbox is given back once the broker has it.
+    Peer { from: NodeId, envelope: Envelope, room: OwnedSemaphorePermit },
     /// A connection is gone. The last word about it.
     Closed { conn: ConnId },
     /// Somebody wants to know how the broker is.
@@ -122,13 +126,14 @@ pub(crate) struct Driver<M> {
     /// Those who want to know when the broker is ready.
     waiting: Vec<oneshot::Sender<()>>,
     links: BTreeMap<ConnId, Link>,
+    peers: Peers,
     disk: Disk,
     compute: Compute,
     out: Effects,
 }
 
 impl<M: Machine> Driver<M> {
-    pub(crate) fn new(machine: M, inbox: mpsc::Receiver<Message>, disk: Disk, compute: Compute) -> Self {
+    pub(crate) fn new(machine: M, inbox: mpsc::Receiver<Message>, peers: Peers, disk: Disk, compute: Compute) -> Self {
         Self {
             machine,
             inbox,
@@ -136,6 +141,7 @@ impl<M: Machine> Driver<M> {
             alarm: None,
             waiting: Vec::new(),
             links: BTreeMap::new(),
+            peers,
             disk,
             compute,
             out: Effects::default(),
@@ -145,15 +151,17 @@ impl<M: Machine> Driver<M> {
     /// Drives the broker until it ends.
     pub(crate) fn run(mut self) -> Ended {
         let ended = self.drive();
-        // Connections end once what was answered has been sent.
-        self.links.clear();
+        let Self { links, peers, disk, compute, .. } = self;
+        // Connections end once what was answered, and said to other brokers, has been sent.
+        drop(links);
+        drop(peers);
         match &ended {
-            Ended::Halted(Halt::Stopped) => self.disk.finish(),
+            Ended::Halted(Halt::Stopped) => disk.finish(),
             Ended::Halted(Halt::DiskFailed(_) | Halt::Corrupt(_) | Halt::Foreign(_))
             | Ended::Killed
-            | Ended::Panicked(_) => self.disk.abandon(),
+            | Ended::Panicked(_) => disk.abandon(),
         }
-        self.compute.finish();
+        compute.finish();
         ended
     }
 
@@ -172,6 +180,11 @@ impl<M: Machine> Driver<M> {
                 Some(Message::Request { conn, id, request, room }) => {
                     let request = *request;
                     let halt = self.step(Input::Request { conn, id, request });
+                    drop(room);
+                    halt
+                }
+                Some(Message::Peer { from, envelope, room }) => {
+                    let halt = self.step(Input::Peer { from, envelope });
                     drop(room);
                     halt
                 }
@@ -251,7 +264,7 @@ impl<M: Machine> Driver<M> {
                         link.mute(false);
                     }
                 }
-                Effect::Send { to, envelope: _ } => debug!(%to, "no way to this broker: an envelope is dropped"),
+                Effect::Send { to, envelope } => self.peers.send(to, envelope),
                 Effect::Disk { op, command } => self.disk.submit(op, command),
                 Effect::Compute { job, job_input } => self.compute.submit(job, job_input),
                 Effect::WakeAt(moment) => self.alarm = Some(moment),

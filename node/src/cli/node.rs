@@ -8,6 +8,7 @@ use clap::{ArgAction, Args};
 use tidelog_core::id::NodeId;
 use tracing::info;
 
+use crate::cluster::Cluster;
 use crate::options::{Advertise, Options};
 use crate::server::{self, Server};
 
@@ -32,6 +33,15 @@ pub struct NodeArgs {
     /// Where to answer GET /livez and /readyz [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     pub admin_listen: Option<String>,
+    /// The voters of the cluster and where each listens for the others, this broker among them [default: this broker alone]
+    #[arg(long, value_name = "1@HOST:PORT,2@HOST:PORT,...", value_parser = Cluster::parse)]
+    pub cluster: Option<Cluster>,
+    /// Where to listen for other brokers [default: this broker's address in --cluster]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer_listen: Option<String>,
+    /// Where the broker stands, for the placement of replicas (Kafka: broker.rack) [default: nowhere]
+    #[arg(long, value_name = "RACK", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub rack: Option<String>,
 }
 
 impl From<NodeArgs> for Options {
@@ -43,6 +53,9 @@ impl From<NodeArgs> for Options {
             data_dir: args.data_dir,
             auto_create: args.auto_create,
             admin_listen: args.admin_listen,
+            cluster: args.cluster,
+            peer_listen: args.peer_listen,
+            rack: args.rack,
         }
     }
 }
