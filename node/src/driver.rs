@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidelog_core::broker::{Broker, Status};
 use tidelog_core::effect::{DiskResult, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
@@ -22,6 +23,7 @@ use crate::compute::Compute;
 use crate::disk::{Disk, Report};
 use crate::net::Link;
 use crate::peer::Peers;
+use crate::record::Recorder;
 
 /// What the driver drives: the broker, or a script that stands in for it in a test of the host.
 pub trait Machine: Send + 'static {
@@ -49,7 +51,8 @@ pub(crate) enum Message {
     /// A client connected; answers go to the link.
     Opened { conn: ConnId, peer: String, link: Link },
     /// A client asked. The room it takes in the inbox is given back once the broker has it.
-    Request { conn: ConnId, id: RequestId, request: Box<Request>, room: OwnedSemaphorePermit },
+    /// The frame comes along if it is to be recorded.
+    Request { conn: ConnId, id: RequestId, request: Box<Request>, frame: Option<Bytes>, room: OwnedSemaphorePermit },
     /// Another broker sent something. The room it takes in the inbox is given back once the broker has it.
     Peer { from: NodeId, envelope: Envelope, room: OwnedSemaphorePermit },
     /// A connection is gone. The last word about it.
@@ -66,18 +69,26 @@ pub(crate) enum Message {
 
 /// Where messages to the driver are put.
 #[derive(Clone, Debug)]
-pub(crate) struct Inbox(mpsc::Sender<Message>);
+pub(crate) struct Inbox {
+    sender: mpsc::Sender<Message>,
+    keeps_frames: bool,
+}
 
 impl Inbox {
-    /// An inbox, and the end of it that the driver reads.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Message>) {
+    /// An inbox, and the end of it that the driver reads. Says whether requests are to come with their frames.
+    pub(crate) fn new(keeps_frames: bool) -> (Self, mpsc::Receiver<Message>) {
         let (sender, receiver) = mpsc::channel();
-        (Self(sender), receiver)
+        (Self { sender, keeps_frames }, receiver)
+    }
+
+    /// Whether requests are to come with their frames.
+    pub(crate) fn keeps_frames(&self) -> bool {
+        self.keeps_frames
     }
 
     /// Says something to the driver. If it has ended, nobody needs to hear it; gives whether it has not.
     pub(crate) fn send(&self, message: Message) -> bool {
-        self.0.send(message).is_ok()
+        self.sender.send(message).is_ok()
     }
 
     /// Tells the driver if the thread that holds the result panics.
@@ -129,6 +140,7 @@ pub(crate) struct Driver<M> {
     peers: Peers,
     disk: Disk,
     compute: Compute,
+    recorder: Option<Recorder>,
     out: Effects,
 }
 
@@ -144,8 +156,14 @@ impl<M: Machine> Driver<M> {
             peers,
             disk,
             compute,
+            recorder: None,
             out: Effects::default(),
         }
+    }
+
+    /// Has everything recorded from the first step on.
+    pub(crate) fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
     }
 
     /// Drives the broker until it ends.
@@ -177,9 +195,9 @@ impl<M: Machine> Driver<M> {
                     self.links.insert(conn, link);
                     self.step(Input::Opened { conn, peer })
                 }
-                Some(Message::Request { conn, id, request, room }) => {
+                Some(Message::Request { conn, id, request, frame, room }) => {
                     let request = *request;
-                    let halt = self.step(Input::Request { conn, id, request });
+                    let halt = self.step_framed(Input::Request { conn, id, request }, frame.as_ref());
                     drop(room);
                     halt
                 }
@@ -236,7 +254,19 @@ impl<M: Machine> Driver<M> {
 
     /// One step and what it wants done. Gives why the broker ends, if it does.
     fn step(&mut self, input: Input) -> Option<Halt> {
-        self.machine.step(self.clock.now(), input, &mut self.out);
+        self.step_framed(input, None)
+    }
+
+    /// As [`Self::step`], with the frame of a request.
+    fn step_framed(&mut self, input: Input, frame: Option<&Bytes>) -> Option<Halt> {
+        let now = self.clock.now();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(now, &input, frame);
+        }
+        self.machine.step(now, input, &mut self.out);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.outcome(&self.out);
+        }
         for event in self.out.events.drain(..) {
             log(event);
         }

@@ -30,6 +30,13 @@ pub enum StartError {
         /// Where.
         listen: String,
     },
+    /// The recording can not be begun.
+    NoRecording {
+        /// Its file.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The address does not stand for any.
     Unresolved {
         /// The flag it was given with.
@@ -145,6 +152,11 @@ impl fmt::Display for StartError {
                 f,
                 "--peer-listen {listen} is of no use without other brokers: name all of them with --cluster \
                  1@HOST:PORT,2@HOST:PORT,3@HOST:PORT, or leave --peer-listen out"
+            ),
+            Self::NoRecording { file, error } => write!(
+                f,
+                "the recording {} can not be begun ({error}): name a new file in a directory of this user with --record",
+                file.display()
             ),
             Self::Unresolved { flag, address, error } => {
                 write!(f, "{flag} {address} is not an address ({error}): give HOST:PORT, for example 127.0.0.1:9092")

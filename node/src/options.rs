@@ -29,6 +29,8 @@ pub struct Options {
     pub peer_listen: Option<String>,
     /// Where the broker stands, for placement (Kafka: `broker.rack`).
     pub rack: Option<String>,
+    /// The file that everything the broker is told is recorded to; see [`record`](crate::record).
+    pub record: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -43,6 +45,7 @@ impl Default for Options {
             cluster: None,
             peer_listen: None,
             rack: None,
+            record: None,
         }
     }
 }

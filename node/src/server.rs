@@ -35,6 +35,7 @@ use crate::limits::{CONNECTIONS_MAX, FAREWELL_MAX, FILES_OPEN_MAX, FILES_OTHER_M
 use crate::net::{Listener, Rooms, all_closed};
 use crate::options::{Advertise, Options, resolve};
 use crate::peer;
+use crate::record::Recorder;
 
 pub use crate::driver::Ended;
 
@@ -88,12 +89,21 @@ pub fn start_with<M: Machine>(
     let directory = DataDir::open(&options.data_dir, options.node)?;
 
     let threads = |error| StartError::file("start threads for", directory.path(), error);
-    let (inbox, messages) = Inbox::new();
+    let (inbox, messages) = Inbox::new(options.record.is_some());
     let disk = Disk::start(directory.path(), inbox.clone()).map_err(threads)?;
     let compute = Compute::start(&inbox).map_err(threads)?;
-    let machine = machine(config(options, &directory, &advertised), &directory);
+    let config = config(options, &directory, &advertised);
+    let recorder = options.record.as_deref().map(|file| {
+        let begun = Recorder::create(file, &config, &directory.boot());
+        begun.map_err(|error| StartError::NoRecording { file: file.to_owned(), error })
+    });
+    let recorder = recorder.transpose()?;
+    let machine = machine(config, &directory);
     let (peers, links) = peer::ways(options.node, options.cluster.as_ref());
-    let driver = Driver::new(machine, messages, peers, disk, compute);
+    let mut driver = Driver::new(machine, messages, peers, disk, compute);
+    if let Some(recorder) = recorder {
+        driver.record(recorder);
+    }
     let driver = std::thread::Builder::new().name("driver".to_owned()).spawn(|| driver.run());
     let driver = driver.map_err(threads)?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(threads)?;

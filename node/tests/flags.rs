@@ -44,7 +44,7 @@ fn no_flags_mean_the_defaults() {
 #[test]
 fn every_flag_arrives() {
     let flags = "--node-id 3 --listen [::1]:5 --advertise [2001:db8::1]:7 --data-dir /d --auto-create false \
-                 --admin-listen localhost:8 --cluster 3@[::1]:6,1@a:6 --peer-listen [::]:6 --rack east --log warn,tidelog::net=debug";
+                 --admin-listen localhost:8 --cluster 3@[::1]:6,1@a:6 --peer-listen [::]:6 --rack east --record /r --log warn,tidelog::net=debug";
     let flags: Vec<&str> = flags.split_whitespace().collect();
     let advertise = Advertise { host: "2001:db8::1".to_owned(), port: 7 };
     let expected = Options {
@@ -57,6 +57,7 @@ fn every_flag_arrives() {
         cluster: Some(Cluster::parse("1@a:6,3@[::1]:6").expect("a good list")),
         peer_listen: Some("[::]:6".to_owned()),
         rack: Some("east".to_owned()),
+        record: Some("/r".into()),
     };
     assert_eq!(parsed(&flags), expected);
 }
@@ -100,6 +101,7 @@ fn help_names_every_flag_and_its_default() {
         "--cluster",
         "--peer-listen",
         "--rack",
+        "--record",
         "--log",
     ] {
         let line = help.lines().position(|line| line.contains(flag)).expect(flag);

@@ -42,6 +42,9 @@ pub struct NodeArgs {
     /// Where the broker stands, for the placement of replicas (Kafka: broker.rack) [default: nowhere]
     #[arg(long, value_name = "RACK", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub rack: Option<String>,
+    /// Write everything this broker is told to a new file, with which the run can be repeated; it grows fast [default: no file]
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 impl From<NodeArgs> for Options {
@@ -56,6 +59,7 @@ impl From<NodeArgs> for Options {
             cluster: args.cluster,
             peer_listen: args.peer_listen,
             rack: args.rack,
+            record: args.record,
         }
     }
 }
