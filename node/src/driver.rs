@@ -14,7 +14,7 @@ use tidelog_core::event::Event;
 use tidelog_core::id::{ConnId, NodeId, OpId, RequestId};
 use tidelog_core::kafka::Request;
 use tidelog_core::peer::Envelope;
-use tidelog_core::time::{Instant, Now};
+use tidelog_core::time::{self, Instant, Now};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{debug, info, trace, warn};
 
@@ -24,6 +24,11 @@ use crate::disk::{Disk, Report};
 use crate::net::Link;
 use crate::peer::Peers;
 use crate::record::Recorder;
+
+/// How long after it was told the same note is told again.
+const NOTE_AGAIN_AFTER: time::Duration = time::Duration::from_secs(10);
+/// How many notes are remembered.
+const NOTES_MAX: usize = 64;
 
 /// What the driver drives: the broker, or a script that stands in for it in a test of the host.
 pub trait Machine: Send + 'static {
@@ -141,6 +146,7 @@ pub(crate) struct Driver<M> {
     disk: Disk,
     compute: Compute,
     recorder: Option<Recorder>,
+    notes: Notes,
     out: Effects,
 }
 
@@ -157,6 +163,7 @@ impl<M: Machine> Driver<M> {
             disk,
             compute,
             recorder: None,
+            notes: Notes::default(),
             out: Effects::default(),
         }
     }
@@ -216,6 +223,7 @@ impl<M: Machine> Driver<M> {
                     None
                 }
                 Some(Message::WhenReady(asker)) => {
+                    self.waiting.retain(|asker| !asker.is_closed());
                     self.waiting.push(asker);
                     None
                 }
@@ -268,7 +276,7 @@ impl<M: Machine> Driver<M> {
             recorder.outcome(&self.out);
         }
         for event in self.out.events.drain(..) {
-            log(event);
+            log(event, now.mono, &mut self.notes);
         }
         let mut halt = None;
         for effect in self.out.effects.drain(..) {
@@ -305,10 +313,44 @@ impl<M: Machine> Driver<M> {
     }
 }
 
+/// What operators were told lately: the same is not told again at once.
+#[derive(Debug, Default)]
+struct Notes {
+    /// When each was told, and how often it came since.
+    told: BTreeMap<String, (Instant, u64)>,
+}
+
+impl Notes {
+    /// How often a note came since it was told, this time included, if it is to be told now.
+    fn due(&mut self, now: Instant, note: &str) -> Option<u64> {
+        if self.told.len() >= NOTES_MAX {
+            self.told.clear();
+        }
+        match self.told.get_mut(note) {
+            Some((at, count)) => {
+                *count += 1;
+                if now.since(*at) < NOTE_AGAIN_AFTER {
+                    return None;
+                }
+                *at = now;
+                Some(std::mem::take(count))
+            }
+            None => {
+                self.told.insert(note.to_owned(), (now, 0));
+                Some(1)
+            }
+        }
+    }
+}
+
 /// Logs what an operator may want to read; the rest is for those who look closely.
-fn log(event: Event) {
+fn log(event: Event, now: Instant, notes: &mut Notes) {
     match event {
-        Event::Note(note) => warn!("{note}"),
+        Event::Note(note) => match notes.due(now, &note) {
+            Some(1) => warn!("{note}"),
+            Some(times) => warn!(times, "{note}"),
+            None => debug!("{note}"),
+        },
         Event::Started => info!("recovered, taking part"),
         Event::Elected { .. }
         | Event::Serving { .. }
@@ -321,5 +363,26 @@ fn log(event: Event) {
         | Event::HardStatePersisted { .. }
         | Event::Applied { .. }
         | Event::Sometimes(_) => trace!(?event),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_told_once_in_a_while_with_a_count() {
+        let mut notes = Notes::default();
+        let at = |secs| Instant::default() + time::Duration::from_secs(secs);
+        assert_eq!(notes.due(at(1), "full"), Some(1));
+        assert_eq!(notes.due(at(2), "full"), None);
+        assert_eq!(notes.due(at(2), "foreign"), Some(1));
+        assert_eq!(notes.due(at(3), "full"), None);
+        assert_eq!(notes.due(at(11), "full"), Some(3));
+        assert_eq!(notes.due(at(12), "full"), None);
+        for number in 0..NOTES_MAX as u64 * 3 {
+            notes.due(at(12), &number.to_string());
+            assert!(notes.told.len() <= NOTES_MAX);
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::Resource;
 use tidelog_core::broker::{Broker, Config, Member, Settings, Status};
@@ -175,6 +176,14 @@ impl Server {
         let (asker, ready) = oneshot::channel();
         self.inbox.send(Message::WhenReady(asker));
         self.runtime().block_on(ready).is_ok()
+    }
+
+    /// As [`Self::wait_ready`], but gives up after `patience`: `None` if the broker is neither ready nor at its end by then.
+    pub fn wait_ready_for(&self, patience: Duration) -> Option<bool> {
+        let (asker, ready) = oneshot::channel();
+        self.inbox.send(Message::WhenReady(asker));
+        let waited = self.runtime().block_on(async { timeout(patience, ready).await });
+        waited.ok().map(|ready| ready.is_ok())
     }
 
     /// Asks the broker to end. [`Server::wait`] tells when it has.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::{Client, Scratch, options};
 use tidelog::cluster::Cluster;
+use tidelog::error::StartError;
 use tidelog::options::Options;
 use tidelog::server::{Ended, Server, start};
 use tidelog_core::broker::GroupStatus;
@@ -72,7 +73,13 @@ impl Nodes {
     }
 
     fn start(&mut self, node: u32) {
-        let server = start(&self.options[node as usize - 1]).expect("a node starts");
+        let options = &self.options[node as usize - 1];
+        let server = until("a port that is free again", || match start(options) {
+            Ok(server) => Some(server),
+            // While it was down, a connection of somebody else may have had it for a moment.
+            Err(StartError::PortInUse { .. }) => None,
+            Err(error) => panic!("{error}"),
+        });
         self.running.insert(node, server);
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use tidelog_core::id::NodeId;
@@ -11,6 +12,9 @@ use tracing::info;
 use crate::cluster::Cluster;
 use crate::options::{Advertise, Options};
 use crate::server::{self, Server};
+
+/// How often a node that does not serve yet says what it waits for.
+const READY_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What a node is told.
 #[derive(Clone, Debug, Args)]
@@ -68,7 +72,7 @@ impl From<NodeArgs> for Options {
 pub(super) fn run(args: NodeArgs) -> Result<(), String> {
     let server = server::start(&Options::from(args)).map_err(|error| error.to_string())?;
     server.stop_on_signals().map_err(|error| format!("the system takes no signal handler ({error}): start again"))?;
-    if server.wait_ready() {
+    if wait_ready(&server) {
         // A node without a terminal is a node all the same.
         let _ = std::io::stdout().write_all(banner(&server).as_bytes());
     }
@@ -78,6 +82,18 @@ pub(super) fn run(args: NodeArgs) -> Result<(), String> {
     }
     info!("stopped");
     Ok(())
+}
+
+/// Waits until the node serves, and says what it waits for if that takes long. False if it ends before.
+fn wait_ready(server: &Server) -> bool {
+    loop {
+        if let Some(ready) = server.wait_ready_for(READY_TOLD_EVERY) {
+            return ready;
+        }
+        if let Some(status) = server.status() {
+            info!("waiting for {}", status.waiting_for);
+        }
+    }
 }
 
 /// A few words, and three commands that work as they stand.
