@@ -131,7 +131,7 @@ impl Calls {
                 What::Create { .. } | What::Delete { .. } | What::Describe { .. } | What::Configs { .. } => None,
             };
             let node = match (&call.what, leader) {
-                (_, Some((node, _))) => Some(node).filter(|node| net.ready(now, *node, Lane::Main, out)),
+                (_, Some((node, _))) => Some(node).filter(|node| metadata.reach(now, net, *node, Lane::Main, out)),
                 (What::Configs { resource: Resource::Broker(id) }, None) if metadata.knows_broker(id.0 as Node) => {
                     Some(id.0 as Node).filter(|node| net.ready(now, *node, Lane::Main, out))
                 }

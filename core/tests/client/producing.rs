@@ -107,6 +107,23 @@ fn five_in_flight_are_sent_again_in_order_to_a_new_leader() {
 }
 
 #[test]
+fn the_others_are_asked_until_a_dead_leader_has_a_successor() {
+    let mut world = world(single());
+    let first = world.call(produce("t", 0, "0"));
+    world.wait(first).unwrap();
+    world.kill(1);
+    let killed = world.now;
+    let second = world.call(produce("t", 0, "1"));
+    // The others do not know yet, and name it still.
+    world.run_for(Duration::from_millis(900));
+    world.cluster.partition("t", 0).leader = 2;
+    world.cluster.partition("t", 0).epoch = 2;
+    world.wait(second).unwrap();
+    assert!(world.now.since(killed) < Duration::from_millis(1_100), "after {:?}", world.now.since(killed));
+    assert_eq!(world.cluster.partition("t", 0).values(), numbered(2));
+}
+
+#[test]
 fn no_batch_overtakes_one_that_failed() {
     let mut world = world(single());
     let first = world.call(produce("t", 0, "0"));
