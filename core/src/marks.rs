@@ -18,6 +18,8 @@ pub const ENTRIES_CARRIED: &str = "entries-carried";
 pub const FETCHED_FROM_DISK: &str = "fetched-from-disk";
 /// A group came back with committed entries that its checkpoint did not cover.
 pub const REAPPLIED: &str = "reapplied";
+/// A replica leads because its predecessor asked it to.
+pub const HANDED_OVER: &str = "handed-over";
 
 /// Every mark there is.
 pub const ALL: &[&str] = &[
@@ -29,4 +31,5 @@ pub const ALL: &[&str] = &[
     ENTRIES_CARRIED,
     FETCHED_FROM_DISK,
     REAPPLIED,
+    HANDED_OVER,
 ];

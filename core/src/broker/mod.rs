@@ -171,6 +171,8 @@ pub struct Broker {
     idle_since: Option<Instant>,
     admin_changed: bool,
     journal_full: bool,
+    /// The operator wants the broker to end: by then at the latest.
+    stopping: Option<Instant>,
     wake_at: Option<Instant>,
     fetch_rotation: usize,
     steps: u64,
@@ -178,6 +180,8 @@ pub struct Broker {
 
 /// How often a broker whose registration is not in the image says again who it is.
 const REGISTER_EVERY: Duration = Duration::from_millis(300);
+/// How long a broker that is to end may take to hand over what it leads.
+const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 
 impl Broker {
     /// A broker at the start of a life. The first input it expects is [`Input::Wake`].
@@ -225,6 +229,7 @@ impl Broker {
             idle_since: None,
             admin_changed: false,
             journal_full: false,
+            stopping: None,
             wake_at: None,
             fetch_rotation: 0,
             steps: 0,
@@ -258,7 +263,7 @@ impl Broker {
             Input::Peer { from, envelope } => self.peer(from, envelope, out),
             Input::DiskDone { op, result } => self.disk_done(op, result, out),
             Input::Computed { job, output } => self.computed(job, output, out),
-            Input::Stop => self.halt(Halt::Stopped, out),
+            Input::Stop => self.stopping = self.stopping.or(Some(now.mono + HAND_OVER_MAX)),
         }
         if matches!(self.phase, Phase::Halted) {
             return;
@@ -267,7 +272,25 @@ impl Broker {
             self.tick(out);
             self.settle(out);
         }
+        if let Some(deadline) = self.stopping
+            && (now.mono >= deadline || !self.hand_over(out))
+        {
+            return self.halt(Halt::Stopped, out);
+        }
         self.ask(out);
+    }
+
+    /// Hands over what this broker leads, wherever somebody can take it. False once there is nothing left to hand over.
+    fn hand_over(&mut self, out: &mut Effects) -> bool {
+        if !matches!(self.phase, Phase::Running) {
+            return false;
+        }
+        let leading =
+            self.replicas.iter_mut().filter_map(|(group, replica)| replica.raft.hand_over().then_some(*group));
+        let leading: Vec<GroupId> = leading.collect();
+        self.touched.extend(&leading);
+        self.settle(out);
+        !leading.is_empty()
     }
 
     fn request(&mut self, conn: ConnId, id: RequestId, request: Request, out: &mut Effects) {

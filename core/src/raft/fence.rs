@@ -2,6 +2,7 @@
 //!
 //! raft-rs trusts its peers and panics where they lie. Whatever could make it panic is refused here, with a reason.
 
+use raft::CAMPAIGN_TRANSFER;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use crate::id::{Index, ReplicaId, Term};
@@ -45,7 +46,18 @@ pub(super) fn inward(
     if kind != MessageKind::Append && !entries.is_empty() {
         return Err(Refused::Malformed);
     }
-    if !matches!(kind, MessageKind::Heartbeat | MessageKind::HeartbeatResponse) && !context.is_empty() {
+    let context_fits = match kind {
+        MessageKind::Heartbeat | MessageKind::HeartbeatResponse => true,
+        // A vote asked for by the leader itself is not held up by its lease.
+        MessageKind::Vote => context.is_empty() || context == CAMPAIGN_TRANSFER,
+        MessageKind::Append
+        | MessageKind::AppendResponse
+        | MessageKind::VoteResponse
+        | MessageKind::PreVote
+        | MessageKind::PreVoteResponse
+        | MessageKind::TimeoutNow => context.is_empty(),
+    };
+    if !context_fits {
         return Err(Refused::Malformed);
     }
     match kind {
@@ -71,7 +83,9 @@ pub(super) fn inward(
         MessageKind::AppendResponse if !reject && leading == Some(term) && index > last => {
             return Err(Refused::BeyondLog);
         }
+        MessageKind::TimeoutNow if leading == Some(term) => return Err(Refused::Malformed),
         MessageKind::AppendResponse
+        | MessageKind::TimeoutNow
         | MessageKind::Vote
         | MessageKind::VoteResponse
         | MessageKind::Heartbeat
@@ -89,6 +103,7 @@ pub(super) fn inward(
         MessageKind::HeartbeatResponse => MessageType::MsgHeartbeatResponse,
         MessageKind::PreVote => MessageType::MsgRequestPreVote,
         MessageKind::PreVoteResponse => MessageType::MsgRequestPreVoteResponse,
+        MessageKind::TimeoutNow => MessageType::MsgTimeoutNow,
     });
     raft.from = from.0;
     raft.to = to.0;
@@ -126,6 +141,7 @@ pub(super) fn outward(mut message: Message) -> Option<(ReplicaId, RaftMessage)> 
         MessageType::MsgHeartbeatResponse => MessageKind::HeartbeatResponse,
         MessageType::MsgRequestPreVote => MessageKind::PreVote,
         MessageType::MsgRequestPreVoteResponse => MessageKind::PreVoteResponse,
+        MessageType::MsgTimeoutNow => MessageKind::TimeoutNow,
         MessageType::MsgHup
         | MessageType::MsgBeat
         | MessageType::MsgPropose
@@ -134,7 +150,6 @@ pub(super) fn outward(mut message: Message) -> Option<(ReplicaId, RaftMessage)> 
         | MessageType::MsgSnapStatus
         | MessageType::MsgCheckQuorum
         | MessageType::MsgTransferLeader
-        | MessageType::MsgTimeoutNow
         | MessageType::MsgReadIndex
         | MessageType::MsgReadIndexResp => return None,
     };

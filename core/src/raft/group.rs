@@ -37,6 +37,8 @@ pub struct Group {
     setup: Setup,
     raw: RawNode<Window>,
     campaigns: u64,
+    /// Its leader asked it to take over.
+    invited: bool,
     role: Role,
     role_term: Term,
     writes: VecDeque<Write>,
@@ -114,6 +116,7 @@ impl Group {
             setup,
             raw,
             campaigns: 0,
+            invited: false,
             role: Role::Following,
             writes: VecDeque::new(),
             hard_ticket: None,
@@ -254,6 +257,28 @@ impl Group {
         }
     }
 
+    /// Asks the member that is furthest, of those heard of lately, to take over (section 3.10 of Ongaro's dissertation); until
+    /// it does, or time is up, proposals are refused. False if this replica does not lead, or there is nobody to ask.
+    pub fn hand_over(&mut self) -> bool {
+        if !self.leading() {
+            return false;
+        }
+        if self.raw.raft.lead_transferee.is_some() {
+            return true;
+        }
+        let own = self.setup.replica.0;
+        let progress = self.raw.raft.prs();
+        let voters = progress.iter().filter(|(id, _)| **id != own && progress.conf().voters().contains(**id));
+        let heir =
+            voters.filter(|(_, progress)| progress.recent_active).max_by_key(|(id, progress)| (progress.matched, **id));
+        let Some(heir) = heir.map(|(id, _)| *id) else {
+            return false;
+        };
+        self.raw.transfer_leader(heir);
+        self.set_timeout();
+        true
+    }
+
     /// Whether something of it is on its way to the disk.
     pub fn waits_for_disk(&self) -> bool {
         !self.writes.is_empty() || !self.held.is_empty()
@@ -277,6 +302,14 @@ impl Group {
             && message.index <= matched
         {
             return Ok(());
+        }
+        if message.get_msg_type() == MessageType::MsgTimeoutNow {
+            // raft-rs asserts that a sole voter that wins has nothing unpersisted.
+            if self.sole_voter() {
+                return Err(Refused::Malformed);
+            }
+            self.campaigns += 1;
+            self.invited = true;
         }
         let from_leader = matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgHeartbeat);
         if from_leader && message.term >= self.raw.raft.term {
@@ -561,6 +594,9 @@ impl Group {
         self.role_term = term;
         if leading {
             self.role = Role::Leading { first: self.last(), serving: false };
+            if std::mem::take(&mut self.invited) {
+                events.event(Event::Sometimes(marks::HANDED_OVER));
+            }
             events.event(Event::Elected { group: self.setup.group, term });
         }
     }
