@@ -12,6 +12,7 @@ mod fetch;
 mod machine;
 mod offsets;
 mod produce;
+mod quorum;
 mod replica;
 mod session;
 mod startup;
@@ -68,6 +69,7 @@ enum Call {
     Offsets(offsets::OffsetsCall),
     CreateTopics(admin::CreateCall),
     DeleteTopics(admin::DeleteCall),
+    Admit(quorum::AdmitCall),
 }
 
 impl Call {
@@ -76,7 +78,7 @@ impl Call {
         match self {
             Self::Fetch(call) => Some(call.conn()),
             Self::Offsets(call) => Some(call.conn()),
-            Self::Produce(_) | Self::CreateTopics(_) | Self::DeleteTopics(_) => None,
+            Self::Produce(_) | Self::CreateTopics(_) | Self::DeleteTopics(_) | Self::Admit(_) => None,
         }
     }
 }
@@ -316,6 +318,8 @@ impl Broker {
             RequestBody::InitProducerId(request) => self.init_producer_id(caller, &request, out),
             RequestBody::DescribeConfigs(request) => self.describe_configs(caller, &request, out),
             RequestBody::DescribeCluster(request) => self.describe_cluster(caller, &request, out),
+            RequestBody::DescribeQuorum(request) => self.describe_quorum(caller, &request, out),
+            RequestBody::AddRaftVoter(request) => self.add_raft_voter(caller, &request, out),
         }
     }
 
@@ -374,6 +378,7 @@ impl Broker {
             Some(Call::Fetch(_)) => self.fetch_expired(id, out),
             Some(Call::Offsets(_)) => self.offsets_expired(id, out),
             Some(Call::CreateTopics(_) | Call::DeleteTopics(_)) => self.finish_admin(id, out),
+            Some(Call::Admit(_)) => self.finish_admit(id, out),
             None => {}
         }
     }

@@ -199,9 +199,16 @@ impl Broker {
         let node = self.config.node;
         let Some(image) = self.image() else { return };
         // Replica ids are bound to a directory: another disk of the same node is not the replica it replaces.
-        if image.brokers().get(&node).is_some_and(|broker| broker.directory != self.config.directory) {
-            let what = format!("broker {node} is registered with another data directory: this one is not its disk");
-            return self.halt(Halt::Foreign(what), out);
+        if let Some(broker) = image.brokers().get(&node)
+            && broker.directory != self.config.directory
+        {
+            if broker.has_retired(self.config.directory) {
+                let what =
+                    format!("broker {node} was admitted on another data directory: wipe this one, or leave it out");
+                return self.halt(Halt::Foreign(what), out);
+            }
+            // The image is on its way to where this directory was admitted.
+            return;
         }
         let mut wanted = Vec::new();
         for topic in image.topics().values() {

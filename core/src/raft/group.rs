@@ -207,6 +207,15 @@ impl Group {
         self.raw.raft.prs().iter().filter(|(id, progress)| voter(**id) && progress.matched >= index.0).count()
     }
 
+    /// What a member is known to hold durably; only a leader knows of others.
+    pub fn matched(&self, replica: ReplicaId) -> Option<Index> {
+        if replica == self.setup.replica {
+            return Some(self.persisted);
+        }
+        let progress = self.raw.raft.prs().get(replica.0).filter(|_| self.leading())?;
+        Some(Index(progress.matched))
+    }
+
     /// How many members the group has.
     pub fn members(&self) -> &[(NodeId, ReplicaId, bool)] {
         &self.setup.members
