@@ -19,6 +19,9 @@ pub const FETCHED_FROM_DISK: &str = "fetched-from-disk";
 /// A group came back with committed entries that its checkpoint did not cover.
 pub const REAPPLIED: &str = "reapplied";
 
+/// A connection that produces was muted because the disk was behind.
+pub const PRODUCER_HELD_BACK: &str = "producer-held-back";
+
 /// Every mark there is.
 pub const ALL: &[&str] = &[
     JOURNAL_CUT,
@@ -29,4 +32,5 @@ pub const ALL: &[&str] = &[
     ENTRIES_CARRIED,
     FETCHED_FROM_DISK,
     REAPPLIED,
+    PRODUCER_HELD_BACK,
 ];
