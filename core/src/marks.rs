@@ -21,6 +21,9 @@ pub const REAPPLIED: &str = "reapplied";
 /// A replica leads because its predecessor asked it to.
 pub const HANDED_OVER: &str = "handed-over";
 
+/// A connection that produces was muted because the disk was behind.
+pub const PRODUCER_HELD_BACK: &str = "producer-held-back";
+
 /// Every mark there is.
 pub const ALL: &[&str] = &[
     JOURNAL_CUT,
@@ -32,4 +35,5 @@ pub const ALL: &[&str] = &[
     FETCHED_FROM_DISK,
     REAPPLIED,
     HANDED_OVER,
+    PRODUCER_HELD_BACK,
 ];

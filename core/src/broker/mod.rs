@@ -11,6 +11,7 @@ mod entry;
 mod fetch;
 mod machine;
 mod offsets;
+mod pressure;
 mod produce;
 mod quorum;
 mod replica;
@@ -148,6 +149,7 @@ pub struct Broker {
     /// Groups that wait for the journal.
     writing: BTreeSet<GroupId>,
     sessions: Sessions,
+    pressure: pressure::Pressure,
     next_call: u64,
     calls: BTreeMap<CallId, Call>,
     next_token: u64,
@@ -212,6 +214,7 @@ impl Broker {
             thirsty: BTreeSet::new(),
             writing: BTreeSet::new(),
             sessions: Sessions::default(),
+            pressure: pressure::Pressure::default(),
             next_call: 1,
             calls: BTreeMap::new(),
             next_token: 1,
@@ -306,7 +309,10 @@ impl Broker {
             return;
         }
         match body {
-            RequestBody::Produce(request) => self.produce(caller, request, batches, out),
+            RequestBody::Produce(request) => {
+                self.hold_back(conn, out);
+                self.produce(caller, request, batches, out);
+            }
             RequestBody::Fetch(request) => self.fetch(caller, request, out),
             RequestBody::ListOffsets(request) => self.list_offsets(caller, request, out),
             RequestBody::OffsetForLeaderEpoch(request) => self.offset_for_leader_epoch(caller, request, out),
@@ -506,6 +512,7 @@ impl Broker {
     /// Asserts every invariant of the broker. Panics with the one that does not hold.
     pub fn check(&self) {
         self.sessions.check();
+        self.pressure.check();
         if let Some(journal) = &self.journal {
             journal.check();
         }

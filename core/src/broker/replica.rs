@@ -154,6 +154,11 @@ impl Replica {
         self.marked.1 = base.0;
     }
 
+    /// Whether a checkpoint is under way, up to its mark.
+    pub(super) fn is_checkpointing(&self) -> bool {
+        self.checkpoint != Checkpoint::Idle
+    }
+
     /// Whether a mark waits for the journal.
     pub(super) fn marking(&self) -> bool {
         matches!(self.checkpoint, Checkpoint::Marking { .. })

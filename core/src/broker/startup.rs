@@ -247,6 +247,7 @@ impl Broker {
         };
         self.touched.remove(&group);
         self.thirsty.remove(&group);
+        self.pressure.note(group, None);
         self.writing.remove(&group);
         self.routes.remove(&group);
         let outstanding = self.ops.values().filter(|owner| matches!(owner, Owner::Log(of, _) if *of == group)).count();

@@ -254,6 +254,7 @@ impl Broker {
             };
             log.evict_tail(tail_bytes);
             log.commands(&mut self.files, &mut wanted);
+            self.pressure.note(group, self.replicas.get(&group));
             commands.extend(wanted.drain(..).map(|(tag, command)| (Owner::Log(group, tag), command)));
         }
         if let Some(journal) = &mut self.journal {
@@ -262,6 +263,9 @@ impl Broker {
         }
         for (owner, command) in commands {
             self.disk(owner, command, out);
+        }
+        if running {
+            self.weigh(out);
         }
         self.bury(out);
         for (to, envelope) in std::mem::take(&mut self.outbox) {

@@ -323,6 +323,16 @@ impl Journal {
         self.open_writer().map_or_else(Vec::new, Writer::relief)
     }
 
+    /// How many files hold what some group needs, the one being written included.
+    pub fn files_needed(&self) -> u64 {
+        self.open_writer().map_or(0, |writer| writer.needed() as u64)
+    }
+
+    /// The disk had no room for another file, and still has none as far as is known.
+    pub fn is_full(&self) -> bool {
+        self.open_writer().is_some_and(Writer::is_full)
+    }
+
     /// Capacity is nearly exhausted: new produces are refused until marks have released some.
     pub fn pressure(&self) -> bool {
         self.open_writer().is_some_and(Writer::pressure)
