@@ -21,6 +21,7 @@ use super::writer::{InUse, Writer};
 use super::{Cut, Damage, Done, Entry, FORMAT_VERSION, Identity, Recovered, Settings};
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult};
 use crate::id::{FileId, GroupId, Index};
+use crate::mutants::Mutants;
 
 /// What is read at once.
 const READ_BYTES: u64 = 1024 * 1024;
@@ -146,6 +147,7 @@ pub(super) struct Recovery {
     in_use: BTreeMap<u64, InUse>,
     cut: Option<Cut>,
     damages: Vec<Damage>,
+    pub(super) mutants: Mutants,
 }
 
 impl Recovery {
@@ -169,6 +171,7 @@ impl Recovery {
             in_use: BTreeMap::new(),
             cut: None,
             damages: Vec::new(),
+            mutants: Mutants::default(),
         }
     }
 
