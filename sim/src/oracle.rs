@@ -104,6 +104,20 @@ impl Oracle {
         self.findings.push((Verdict::Invariant, finding));
     }
 
+    /// A broker was told that its journal could not be written, and lives.
+    pub(crate) fn went_on(&mut self, node: u32) {
+        let finding = Finding {
+            property: "went-on".to_owned(),
+            sentence: format!(
+                "broker {node} went on after a write of its journal failed: nobody knows what is on its disk"
+            ),
+            evidence: Vec::new(),
+            about: vec![format!("broker {node} ")],
+            around: None,
+        };
+        self.findings.push((Verdict::Invariant, finding));
+    }
+
     /// After everything was healed, something does not come to its end.
     pub(crate) fn stuck(&mut self, what: &str, seconds: u64) {
         let finding = Finding {

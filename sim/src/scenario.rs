@@ -117,6 +117,20 @@ pub struct Rates {
     pub disk_error: u64,
     /// The wall clock of a broker jumps.
     pub clock: u64,
+    /// A broker is asked to stop, and started again.
+    pub stop: u64,
+    /// All brokers are restarted in turn.
+    pub rolling: u64,
+    /// A disk has no space left.
+    pub full: u64,
+    /// The monotonic clock of a broker leaps ahead.
+    pub leap: u64,
+    /// A bit of a disk flips; the broker may be lost for good. At most one in a run.
+    pub rot: u64,
+    /// A client is killed and started again.
+    pub client_kill: u64,
+    /// Power losses in the worst moments, most of a run (not per time): see `strike`.
+    pub ambush: u64,
 }
 
 impl Scenario {
@@ -134,7 +148,7 @@ impl Scenario {
                 seeks: if rng.per_mille(500) { rng.between(5, 60) } else { 0 },
             })
             .collect();
-        Self {
+        let mut scenario = Self {
             seed,
             brokers,
             voters,
@@ -151,7 +165,14 @@ impl Scenario {
             consumers,
             sizes: draw_sizes(rng),
             rates: draw_rates(rng),
+        };
+        if scenario.rates.rot > 0 {
+            // A broker may be lost for good: what it holds must be held elsewhere.
+            scenario.topics.iter_mut().for_each(|topic| topic.replication = 3);
+        } else if rng.per_mille(80) {
+            scenario.voters = 1;
         }
+        scenario
     }
 
     /// Settings of every broker.
@@ -237,5 +258,12 @@ fn draw_rates(rng: &mut Rng) -> Rates {
         clog: some(300, 2, 4),
         disk_error: some(150, 1, 2),
         clock: some(300, 1, 4),
+        stop: some(500, 2, 6),
+        rolling: some(200, 1, 2),
+        full: some(350, 2, 6),
+        leap: some(300, 1, 4),
+        rot: some(120, 1, 1),
+        client_kill: some(500, 2, 8),
+        ambush: some(600, 1, 4),
     }
 }

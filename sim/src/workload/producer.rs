@@ -8,7 +8,7 @@ use tidelog_core::rng::Rng;
 use tidelog_core::time::Duration;
 use tidelog_properties::history::OpId;
 
-use crate::program::{Calls, Desk, Program};
+use crate::program::{Calls, Desk, Program, another_life};
 use crate::record::Sending;
 use crate::scenario::ProducerSpec;
 
@@ -79,6 +79,11 @@ impl Producer {
 impl Program for Producer {
     fn config(&self) -> Config {
         self.config.clone()
+    }
+
+    fn restarted(&mut self, life: u64) -> Config {
+        self.waiting.clear();
+        another_life(&self.config, life)
     }
 
     fn wake(&mut self, desk: &mut Desk<'_>) {

@@ -3,9 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use tidelog_core::effect::{DiskCommand, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
-use tidelog_core::id::{GroupId, NodeId, OpId};
+use tidelog_core::id::{FileKind, GroupId, NodeId, OpId};
 use tidelog_core::kafka::{Request, RequestBody};
 use tidelog_core::limits;
+use tidelog_core::marks;
 use tidelog_core::peer::Envelope;
 use tidelog_core::rng::Rng;
 
@@ -30,7 +31,7 @@ pub(super) fn joined(slices: Vec<Bytes>) -> Bytes {
 impl World {
     pub(super) fn boot(&mut self, place: u32, life: u64) {
         let host = &mut self.hosts[place as usize];
-        if host.life != life || host.process.is_some() {
+        if host.life != life || host.process.is_some() || host.lost {
             return;
         }
         host.boot(self.now);
@@ -82,6 +83,7 @@ impl World {
             return;
         }
         let Some(input) = process.inbox.pop_front() else { unreachable!("a turn is planned only for an input") };
+        let fatal = matches!(&input, Input::DiskDone { op, .. } if process.fatal == Some(*op));
         let clocks = process.clock.read(now);
         let node = NodeId(place + 1);
         let mut unheard = false;
@@ -134,6 +136,9 @@ impl World {
         effects.clear();
         if let Some(process) = self.hosts[place as usize].alive(life) {
             process.effects = effects;
+            if fatal {
+                self.oracle.went_on(place + 1);
+            }
         }
     }
 
@@ -149,6 +154,7 @@ impl World {
                     if self.oracle.led_before(*group) {
                         self.tally.leader_changes += 1;
                     }
+                    self.plot(place, 10);
                     self.tell(
                         Some(place),
                         format!("broker {node} is elected leader of {} in term {}", name(*group), term.0),
@@ -158,7 +164,15 @@ impl World {
                     self.tell(Some(place), format!("broker {node} no longer leads {} (term {})", name(*group), term.0));
                 }
                 Event::Started => self.tell(Some(place), format!("broker {node} has recovered")),
-                Event::Sometimes(mark) => self.tally.mark(mark),
+                Event::Sometimes(mark) => {
+                    self.tally.mark(mark);
+                    let odds = match *mark {
+                        marks::CONFLICT_TRUNCATED => 300,
+                        marks::ENTRIES_CARRIED => 60,
+                        _ => 0,
+                    };
+                    self.plot(place, odds);
+                }
                 Event::Note(text) => {
                     self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
                 }
@@ -168,8 +182,8 @@ impl World {
                 | Event::HardStatePersisted { .. }
                 | Event::Applied { .. }
                 | Event::Serving { .. }
-                | Event::Configured { .. }
-                | Event::Checkpointed { .. } => {}
+                | Event::Configured { .. } => {}
+                Event::Checkpointed { .. } => self.plot(place, 2),
             }
             self.oracle.event(self.now, NodeId(node), &event);
         }
@@ -296,8 +310,16 @@ impl World {
         if host.life != life || host.process.is_none() {
             return;
         }
+        let mut of_journal = false;
         let can_fail = match host.disk.in_flight(op) {
-            Some(DiskCommand::Write { .. } | DiskCommand::Sync { .. }) => true,
+            Some(DiskCommand::Write { file, .. }) => {
+                of_journal = file.kind() == FileKind::Journal;
+                true
+            }
+            Some(DiskCommand::Sync { files }) => {
+                of_journal = files.iter().any(|file| file.kind() == FileKind::Journal);
+                true
+            }
             Some(
                 DiskCommand::List
                 | DiskCommand::Read { .. }
@@ -307,12 +329,18 @@ impl World {
             )
             | None => false,
         };
+        let full = if self.now < host.full_until { host.disk.refuse(op) } else { None };
         let result = match host.fail_next.is_some() && can_fail {
             true => {
                 self.tally.fault("disk_error");
+                // It fails once: whoever asks again is told that all is well.
+                host.failed = host.fail_next.take();
+                if let Some(process) = host.process.as_mut().filter(|_| of_journal) {
+                    process.fatal = Some(op);
+                }
                 host.disk.fail(op, &mut host.crash_rng)
             }
-            false => host.disk.finish(op),
+            false => full.or_else(|| host.disk.finish(op)),
         };
         let Some(result) = result else {
             unreachable!("an operation of a living process is in flight until it is done")
@@ -323,11 +351,23 @@ impl World {
     fn halted(&mut self, place: u32, halt: &Halt) {
         let node = place + 1;
         self.tell(Some(place), format!("broker {node} {}", trace::show_halt(halt)));
-        let asked = self.hosts[place as usize].fail_next.take();
+        let host = &mut self.hosts[place as usize];
+        let asked = host.failed.take();
+        let stop_asked = host.stop_asked.take();
         match (halt, asked) {
             (Halt::DiskFailed(_), Some(down)) => {
                 let life = self.end_process(place, true);
                 self.queue.push(self.now + down, Happening::Boot { place, life });
+            }
+            (Halt::Corrupt(_), _) if self.hosts[place as usize].rotten => {
+                self.hosts[place as usize].lost = true;
+                self.tally.fault("broker_lost");
+                self.end_process(place, false);
+                self.tell(Some(place), format!("broker {node} is lost for good: its disk is damaged"));
+            }
+            (Halt::Stopped, _) if stop_asked.is_some() => {
+                let life = self.end_process(place, false);
+                self.queue.push(self.now + stop_asked.unwrap_or_default(), Happening::Restart { place, life });
             }
             (Halt::DiskFailed(why) | Halt::Corrupt(why) | Halt::Foreign(why), _) => {
                 self.end_process(place, false);
@@ -349,6 +389,8 @@ impl World {
         }
         host.process = None;
         host.paused_until = 0;
+        host.stop_asked = None;
+        host.failed = None;
         let mut rng: Rng = host.crash_rng.clone();
         let damage = match power {
             true => host.disk.power_loss(&mut rng),

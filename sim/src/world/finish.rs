@@ -51,6 +51,9 @@ impl World {
         let mut led = std::collections::BTreeMap::new();
         for host in &self.hosts {
             let node = host.place + 1;
+            if host.lost {
+                continue;
+            }
             let Some(process) = &host.process else {
                 return Some(format!("broker {node} does not run"));
             };
