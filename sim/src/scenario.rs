@@ -49,6 +49,10 @@ pub struct TopicSpec {
     pub partitions: u32,
     /// How many replicas each.
     pub replication: u32,
+    /// How often it is deleted and made again.
+    pub deletions: u32,
+    /// `min.insync.replicas`.
+    pub min_insync: u32,
 }
 
 /// A client that writes.
@@ -64,6 +68,8 @@ pub struct ProducerSpec {
     pub linger: u64,
     /// The most bytes of padding of a record.
     pub padding: u32,
+    /// Whether keys choose partitions, where a topic stays.
+    pub keyed: bool,
 }
 
 /// A client that reads.
@@ -172,6 +178,19 @@ impl Scenario {
         } else if rng.per_mille(80) {
             scenario.voters = 1;
         }
+        for producer in &mut scenario.producers {
+            producer.keyed = rng.per_mille(400);
+        }
+        let churn = rng.per_mille(450);
+        let lossless = scenario.rates.rot == 0;
+        for topic in scenario.topics.iter_mut().skip(1) {
+            if churn && rng.per_mille(600) {
+                topic.deletions = rng.between(1, 3) as u32;
+            }
+            if lossless && topic.replication == 3 && rng.per_mille(200) {
+                topic.min_insync = 3;
+            }
+        }
         scenario
     }
 
@@ -204,7 +223,8 @@ fn draw_topics(rng: &mut Rng) -> Vec<TopicSpec> {
     while left > 0 {
         let partitions = if topics.len() == 2 { left } else { rng.between(1, u64::from(left)) as u32 };
         let replication = if topics.is_empty() { 3 } else { [3, 3, 3, 2, 1][rng.below(5) as usize] };
-        topics.push(TopicSpec { name: format!("topic-{}", topics.len()), partitions, replication });
+        let name = format!("topic-{}", topics.len());
+        topics.push(TopicSpec { name, partitions, replication, deletions: 0, min_insync: 1 });
         left -= partitions;
     }
     topics
@@ -225,6 +245,7 @@ fn draw_producers(rng: &mut Rng) -> Vec<ProducerSpec> {
                 pause: count * rng.between(6_000, 22_000),
                 linger: [0, 2_000, 10_000, 40_000][rng.below(4) as usize],
                 padding: [0, 40, 200, 1_500][rng.below(4) as usize],
+                keyed: false,
             }
         })
         .collect()

@@ -23,7 +23,7 @@ use crate::clock::{Alarm, Clock};
 use crate::digest::Digest;
 use crate::host::Host;
 use crate::net::{How, Net};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Owed};
 use crate::plan::Plan;
 use crate::program::Program;
 use crate::record::Recorder;
@@ -98,6 +98,8 @@ enum Phase {
     Settling { deadline: u64, quiet_from: u64 },
     /// Fresh consumers read everything.
     Reading { deadline: u64 },
+    /// Everything is read; what brokers still owe they have a while to give.
+    Closing { until: u64 },
     /// It is over.
     Done,
 }
@@ -129,6 +131,7 @@ pub struct World {
     board: Board,
     wishes: Vec<client::Effect>,
     since_check: u32,
+    owed: Owed,
 }
 
 /// Every so many steps of a broker all of its invariants are asserted, whatever it touched.
@@ -162,10 +165,13 @@ impl World {
             board: Board::default(),
             wishes: Vec::new(),
             since_check: 0,
+            owed: Owed::new(),
             scenario,
             plan,
         };
         world.digest.word(seed);
+        let mortal = world.scenario.topics.iter().filter(|topic| topic.deletions > 0);
+        world.record.mortal(mortal.map(|topic| topic.name.clone()).collect());
         for place in 0..world.scenario.brokers {
             let at = world.nemesis.below(50_000);
             world.queue.push(at, Happening::Boot { place, life: 0 });

@@ -27,7 +27,7 @@ pub use status::{GroupStatus, Status};
 use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
-use crate::id::{ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term};
+use crate::id::{ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
@@ -431,6 +431,12 @@ impl Broker {
             (Some(heard), Some(own)) => Some(if heard.term > own.term { heard } else { own }),
             (heard, own) => own.or(heard),
         }
+    }
+
+    /// The topic of this name as this broker knows it now: its id and the groups of its partitions. For those who watch.
+    pub fn topic(&self, name: &str) -> Option<(TopicId, Vec<GroupId>)> {
+        let topic = self.image()?.topic_named(name)?;
+        Some((topic.id, topic.partitions.iter().map(|partition| partition.group).collect()))
     }
 
     /// The state of the broker at this moment.

@@ -222,7 +222,7 @@ impl Program for Consumer {
                 match doing {
                     Doing::Assign | Doing::Seek { .. } => self.positions.clear(),
                     Doing::Poll(polls) => {
-                        polls.into_iter().for_each(|(_, _, op)| desk.log.fail(op, &failure));
+                        polls.into_iter().for_each(|(_, _, op)| desk.log.fail_poll(op, &failure));
                         if out_of_range {
                             self.positions.clear();
                         }

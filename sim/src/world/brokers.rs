@@ -3,11 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use tidelog_core::effect::{DiskCommand, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
-use tidelog_core::id::{FileKind, GroupId, NodeId, OpId};
-use tidelog_core::kafka::{Request, RequestBody};
+use tidelog_core::id::{ConnId, FileKind, GroupId, NodeId, Offset, OpId, RequestId};
+use tidelog_core::kafka::{Request, RequestBody, Response, ResponseBody};
 use tidelog_core::limits;
 use tidelog_core::marks;
-use tidelog_core::peer::Envelope;
+use tidelog_core::peer::{Envelope, MessageKind};
 use tidelog_core::rng::Rng;
 
 use super::{CHECK_EVERY, Happening, World};
@@ -90,7 +90,10 @@ impl World {
         match &input {
             Input::Request { conn, id, request } => match process.closing.contains(conn) {
                 true => unheard = true,
-                false => self.oracle.asked(node, *conn, *id, expects_answer(request)),
+                false => {
+                    self.oracle.asked(node, *conn, *id, acks(request));
+                    self.record.lives().asked(place, &process.broker, *conn, *id, request);
+                }
             },
             Input::Closed { conn } => {
                 process.closing.remove(conn);
@@ -203,6 +206,7 @@ impl World {
                         });
                     }
                     self.oracle.answered(NodeId(place + 1), conn, id);
+                    self.answered(place, conn, id, &response);
                     self.respond(place, life, at, conn, bytes);
                 }
                 Effect::Close { conn, reason } => {
@@ -239,6 +243,32 @@ impl World {
         }
     }
 
+    /// What an answer promises is held against what is known inside.
+    fn answered(&mut self, place: u32, conn: ConnId, id: RequestId, response: &Response) {
+        let (ResponseBody::Produce(produce), Some(process)) = (&response.body, &self.hosts[place as usize].process)
+        else {
+            return;
+        };
+        self.record.lives().answered(place, &process.broker, conn, id, &response.body);
+        let acks_all = self.oracle.acks_all(NodeId(place + 1), conn, id);
+        for topic in produce.responses.iter().filter(|_| acks_all) {
+            let spec = self.scenario.topics.iter().find(|spec| spec.name == topic.name && spec.min_insync > 1);
+            let known = spec.and_then(|spec| Some((spec, process.broker.topic(&topic.name)?)));
+            // Which life answered is clear only where there is one.
+            let Some((spec, (_, groups))) = known.filter(|(spec, _)| spec.deletions == 0) else {
+                continue;
+            };
+            let good =
+                topic.partition_responses.iter().filter(|answer| answer.error_code == 0 && answer.base_offset >= 0);
+            for answer in good {
+                if let Some(group) = groups.get(answer.index as usize) {
+                    let needed = spec.min_insync as usize;
+                    self.oracle.promised(self.now, NodeId(place + 1), *group, Offset(answer.base_offset), needed);
+                }
+            }
+        }
+    }
+
     fn peer_sends(&mut self, place: u32, at: u64, to: NodeId, envelope: &Envelope) {
         let bytes = joined(envelope.encode());
         self.digest.word(u64::from(to.0));
@@ -249,6 +279,11 @@ impl World {
             place + 1,
             to.0
         );
+        for message in &envelope.messages {
+            if !matches!(message.raft.kind, MessageKind::PreVote | MessageKind::PreVoteResponse) {
+                self.oracle.spoke(self.now, NodeId(place + 1), message.group, message.raft.term);
+            }
+        }
         let target = to.0 - 1;
         let Some((length, body)) = bytes.split_at_checked(4) else { panic!("an envelope without a length") };
         assert_eq!(length, (body.len() as u32).to_be_bytes(), "the length before an envelope is right");
@@ -405,6 +440,7 @@ impl World {
             self.tally.dirty_crashes += 1;
         }
         self.oracle.died(NodeId(place + 1));
+        self.record.lives().died(place);
         if power {
             let text = format!(
                 "the disk of broker {} loses {} of {} unsynced sectors ({} writes were under way)",
@@ -419,9 +455,12 @@ impl World {
     }
 }
 
-/// Whether a broker owes an answer: to all but a produce without acknowledgement.
-fn expects_answer(request: &Request) -> bool {
-    !matches!(&request.body, RequestBody::Produce(produce) if produce.acks == 0)
+/// The acknowledgements a produce asks for.
+fn acks(request: &Request) -> Option<i16> {
+    match &request.body {
+        RequestBody::Produce(produce) => Some(produce.acks),
+        _ => None,
+    }
 }
 
 /// A group for people.
