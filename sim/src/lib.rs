@@ -9,6 +9,7 @@ mod digest;
 pub mod disk;
 pub mod failure;
 mod host;
+mod lives;
 mod net;
 mod oracle;
 mod plan;

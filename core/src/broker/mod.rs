@@ -27,12 +27,14 @@ pub use config::{Boot, Config, Member, Settings};
 pub use status::{GroupStatus, Status};
 
 use crate::controller::image::Image;
-use crate::effect::{DiskCommand, DiskResult, Effect, Effects, Halt, Input};
+use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
-use crate::id::{ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term};
+use crate::id::{ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
+use crate::mutants::Mutant;
+use crate::partition::producers::Producers;
 use crate::peer::Envelope;
 use crate::raft::Token;
 use crate::time::{Duration, Instant, Now};
@@ -180,6 +182,8 @@ pub struct Broker {
     wake_at: Option<Instant>,
     fetch_rotation: usize,
     steps: u64,
+    /// The planted bug: producer tables of deleted topics, by name and partition. Empty without it.
+    by_name: BTreeMap<(String, usize), Producers>,
 }
 
 /// How often a broker whose registration is not in the image says again who it is.
@@ -191,7 +195,8 @@ impl Broker {
     /// A broker at the start of a life. The first input it expects is [`Input::Wake`].
     pub fn new(config: Config, boot: Boot) -> Self {
         assert!(boot.counter > 0, "boots are counted from 1");
-        let files = FileIds::new(boot.counter);
+        let planted = config.mutants.planted(Mutant::BootSeedReused);
+        let files = FileIds::new(if planted { 1 } else { boot.counter });
         let zero = Instant::default();
         Self {
             submissions: submit::Submissions::default(),
@@ -238,6 +243,7 @@ impl Broker {
             wake_at: None,
             fetch_rotation: 0,
             steps: 0,
+            by_name: BTreeMap::new(),
         }
     }
 
@@ -410,6 +416,10 @@ impl Broker {
 
     fn disk_done(&mut self, op: OpId, result: DiskResult, out: &mut Effects) {
         let owner = self.ops.remove(&op).expect("a disk operation ends once");
+        let result = match result {
+            Err(DiskError::Io(_)) if self.config.mutants.planted(Mutant::SyncErrorIgnored) => Ok(DiskOutput::Done),
+            result => result,
+        };
         match owner {
             Owner::Listing => self.listed(result, out),
             Owner::Journal(tag) => self.journal_done(tag, result, out),
@@ -455,6 +465,12 @@ impl Broker {
             (Some(heard), Some(own)) => Some(if heard.term > own.term { heard } else { own }),
             (heard, own) => own.or(heard),
         }
+    }
+
+    /// The topic of this name as this broker knows it now: its id and the groups of its partitions. For those who watch.
+    pub fn topic(&self, name: &str) -> Option<(TopicId, Vec<GroupId>)> {
+        let topic = self.image()?.topic_named(name)?;
+        Some((topic.id, topic.partitions.iter().map(|partition| partition.group).collect()))
     }
 
     /// The state of the broker at this moment.

@@ -15,6 +15,7 @@ use crate::kafka::messages::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use crate::kafka::{ErrorCode, RequestHeader};
+use crate::mutants::Mutant;
 use crate::time::{Duration, Timestamp};
 
 const ACKS_NONE: i16 = 0;
@@ -143,7 +144,8 @@ impl Broker {
         let token = self.token(Waiting::Produce(call, slot));
         let head = EntryHead { kind: EntryKind::Produce, stamp: self.now.wall };
         if let Some(replica) = self.replicas.get_mut(&group) {
-            replica.raft.propose(token, head.encode(), batch.bytes());
+            let data = replica.machine.proposed(&batch);
+            replica.raft.propose(token, head.encode(), data);
             self.touched.insert(group);
         }
     }
@@ -172,6 +174,9 @@ impl Broker {
             return;
         };
         *state = match result {
+            Ok(placed) if placed.duplicate && self.config.mutants.planted(Mutant::DuplicateSkipsMinIsr) => {
+                Slot::Done(Ok(placed))
+            }
             Ok(placed) if produce.acks == ACKS_ALL => Slot::Thin { group, index, needed, placed },
             result => Slot::Done(result),
         };

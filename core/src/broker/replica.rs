@@ -11,6 +11,7 @@ use crate::id::{GroupId, Index};
 use crate::journal::{self, Journal, Mark, Ticket};
 use crate::log::Manifest;
 use crate::marks;
+use crate::mutants::{Mutant, Mutants};
 use crate::raft::{Committed, Group, Output, Recovered, Setup, Token};
 
 /// What came back from the disk of a group that nobody claimed yet: its topic may still be unknown to this broker.
@@ -54,6 +55,7 @@ pub(super) struct Replica {
     /// What the last durable mark covers, and what it lets go of.
     pub(super) marked: (Index, Index),
     applied_bytes: u64,
+    mutants: Mutants,
 }
 
 impl Replica {
@@ -62,6 +64,7 @@ impl Replica {
         let Parked { hard, base, entries, mut machine, restoring, carrying } = parked;
         assert!(!restoring, "a replica starts when its state is read");
         let marked = (machine.applied, base.0);
+        let mutants = setup.mutants;
         let mut recovered = Recovered { hard, applied: machine.applied, base, entries };
         recovered.tell(&setup, out);
         let commit = recovered.commit();
@@ -73,7 +76,7 @@ impl Replica {
         recovered.applied = machine.applied;
         let raft = Group::new(setup, recovered);
         let mut replica =
-            Self { raft, machine, config, checkpoint: Checkpoint::Idle, carrying, marked, applied_bytes: 0 };
+            Self { raft, machine, config, checkpoint: Checkpoint::Idle, carrying, marked, applied_bytes: 0, mutants };
         replica.machine.log.set_segment_bytes(u64::try_from(config.segment_bytes).unwrap_or(u64::MAX));
         replica
     }
@@ -82,6 +85,10 @@ impl Replica {
     pub(super) fn apply(&mut self, entries: Vec<Committed>, out: &mut Effects) -> Vec<(Option<Token>, Index, Outcome)> {
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
+            // Only the bug planted below comes to an entry twice.
+            if entry.index <= self.machine.applied && self.mutants.planted(Mutant::ApplyPastCommit) {
+                continue;
+            }
             self.applied_bytes += (entry.data.len() + entry.context.len()) as u64;
             let outcome = self.machine.apply(&entry, &self.config);
             if let Some(mark) = outcome.mark() {
@@ -96,7 +103,7 @@ impl Replica {
     /// Tells Raft how far the state machine is, and lets go of entries nobody needs.
     pub(super) fn applied(&mut self, out: &mut Effects, output: &mut Output) {
         let was_serving = self.raft.serving();
-        self.raft.applied(self.machine.applied, out, output);
+        self.raft.applied(self.machine.applied.min(self.raft.commit()), out, output);
         self.raft.release();
         if !was_serving && self.raft.serving() {
             self.machine.lead();
@@ -105,6 +112,7 @@ impl Replica {
 
     /// Whether enough was applied since the last mark to be worth another.
     pub(super) fn wants_checkpoint(&self, bytes: u64) -> bool {
+        let bytes = if self.mutants.planted(Mutant::CheckpointsAllTheTime) { 1 } else { bytes };
         self.checkpoint == Checkpoint::Idle && self.applied_bytes >= bytes
     }
 
@@ -205,6 +213,14 @@ fn committed(entry: &journal::Entry) -> Committed {
 }
 
 impl Replica {
+    /// The planted bug: what a leader has appended and not committed, to be applied.
+    pub(super) fn appended(&self) -> Vec<Committed> {
+        match self.mutants.planted(Mutant::ApplyPastCommit) && self.raft.serving() {
+            true => self.raft.entries_after(self.machine.applied).iter().map(committed).collect(),
+            false => Vec::new(),
+        }
+    }
+
     /// The planted bug: what is appended and not committed, as if it were.
     pub(super) fn uncommitted(&self) -> Vec<bytes::Bytes> {
         let mut next = self.machine.log.next_offset();

@@ -10,6 +10,7 @@ use crate::journal::Ticket;
 use crate::kafka::ErrorCode;
 use crate::limits::ENVELOPE_PAYLOAD_BYTES_MAX;
 use crate::log;
+use crate::mutants::Mutant;
 use crate::peer::Envelope;
 use crate::raft::{Output, Token};
 
@@ -98,8 +99,10 @@ impl Broker {
         let mut output = Output::default();
         replica.raft.pump(journal, out, &mut output);
         let mut outcomes = Vec::new();
-        if !output.committed.is_empty() {
-            let committed = std::mem::take(&mut output.committed);
+        let past = replica.appended();
+        if !output.committed.is_empty() || !past.is_empty() {
+            let mut committed = std::mem::take(&mut output.committed);
+            committed.extend(past);
             outcomes = replica.apply(committed, out);
             replica.applied(out, &mut output);
             // Applying may have made the group ready for more.
@@ -130,7 +133,11 @@ impl Broker {
     pub(super) fn deliver(&mut self, group: GroupId, output: Output, out: &mut Effects) {
         let Output { messages, committed, lost, readable, unreadable } = output;
         assert!(committed.is_empty(), "what is committed was applied");
+        let twice = self.config.mutants.planted(Mutant::SaidTwice);
         for (node, message) in messages {
+            if twice {
+                self.envelope(node).messages.push(message.clone());
+            }
             self.envelope(node).messages.push(message);
         }
         for token in lost {

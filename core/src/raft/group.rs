@@ -429,6 +429,11 @@ impl Group {
             vote: ReplicaId(hard.vote),
             commit: Index(hard.commit),
         });
+        let voted = hard.filter(|_| must_sync).map(|hard| (hard.term, hard.vote));
+        let mut hard = hard;
+        if let Some(hard) = hard.as_mut().filter(|_| self.setup.mutants.planted(Mutant::VoteForgotten)) {
+            hard.vote = ReplicaId(0);
+        }
         let entries = ready.take_entries();
         let last = entries.last().map(|entry| (Index(entry.index), Term(entry.term)));
         let ticket = if entries.is_empty() {
@@ -453,7 +458,6 @@ impl Group {
             self.raw.mut_store().append(&entries);
             Some(journal.append(self.setup.group, records, truncate, hard))
         };
-        let voted = hard.filter(|_| must_sync).map(|hard| (hard.term, hard.vote));
         if voted.is_some() {
             self.hard_ticket = ticket;
         }
@@ -478,7 +482,8 @@ impl Group {
             output.committed.push(Committed { index, term, context: entry.context, data: entry.data, token });
         }
         self.raw.advance_append_async(ready);
-        if self.hard_ticket.is_some_and(|ticket| ticket > journal.durable()) {
+        let early = self.sole_voter() && self.setup.mutants.planted(Mutant::SoleVoterSendsEarly);
+        if !early && self.hard_ticket.is_some_and(|ticket| ticket > journal.durable()) {
             self.held.extend(immediate);
         } else {
             self.say(immediate, output);
@@ -505,6 +510,12 @@ impl Group {
         let mut done = Vec::new();
         while self.writes.front().is_some_and(|write| write.ticket <= durable) {
             done.extend(self.writes.pop_front());
+        }
+        if self.setup.mutants.planted(Mutant::PersistedIgnoresTerm) {
+            let written = done.iter().filter_map(|write| write.last).map(|(index, _)| index).max();
+            while self.writes.front().is_some_and(|write| write.last.is_some_and(|(last, _)| Some(last) <= written)) {
+                done.extend(self.writes.pop_front());
+            }
         }
         self.persisted_by(done, events, output);
         if !self.held.is_empty() && self.hard_ticket.is_none_or(|ticket| ticket <= durable) {

@@ -21,6 +21,7 @@ use super::writer::{InUse, Writer};
 use super::{Cut, Damage, Done, Entry, FORMAT_VERSION, Identity, Recovered, Settings};
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult};
 use crate::id::{FileId, GroupId, Index};
+use crate::mutants::Mutants;
 
 /// How much is read at once of a file that could not be read whole.
 const READ_BYTES: u64 = 1024 * 1024;
@@ -180,6 +181,7 @@ pub(super) struct Recovery {
     in_use: BTreeMap<u64, InUse>,
     cut: Option<Cut>,
     damages: Vec<Damage>,
+    pub(super) mutants: Mutants,
 }
 
 impl Recovery {
@@ -203,6 +205,7 @@ impl Recovery {
             in_use: BTreeMap::new(),
             cut: None,
             damages: Vec::new(),
+            mutants: Mutants::default(),
         }
     }
 

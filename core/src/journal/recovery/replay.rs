@@ -14,6 +14,7 @@ use crate::journal::frame::{Body, Frame, Stamp};
 use crate::journal::judge::{Close, Piece, Verdict, judge};
 use crate::journal::writer::{InUse, Slot, Start, Writer};
 use crate::journal::{Cut, Damage, Entry, Recovered, RecoveredGroup};
+use crate::mutants::Mutant;
 
 impl Recovery {
     /// Replays the head.
@@ -25,7 +26,7 @@ impl Recovery {
             let stamp = Stamp { sequence: header.sequence, boot: header.boot, block: header.first_block };
             let close = Close::Open { proven: self.evidence.proven(header.boot) };
             let Verdict { pieces, end, last_block, torn, highest_block, highest_append } =
-                judge(&bytes, &unreadable, header.sector_bytes as usize, stamp, self.salt, close);
+                judge(&bytes, &unreadable, header.sector_bytes as usize, stamp, self.salt, close, self.mutants);
             self.evidence.add(Stamp { block: highest_block, ..stamp }, highest_append);
             let mut damaged = Vec::new();
             for piece in pieces {
@@ -106,8 +107,10 @@ impl Recovery {
             Body::Hard(hard) => self.table.hard(group, append, hard),
             Body::Mark(mark) => self.table.mark(group, append, mark),
             Body::Carry(entries) => {
-                // mutant: carry-truncates (truncate behind the last carried entry)
                 if let Some((first, last)) = entries.first().zip(entries.last()) {
+                    if self.mutants.planted(Mutant::CarryTruncates) {
+                        self.table.truncate(group, last.index.next());
+                    }
                     self.table.carry(group, append, first.index, last.index, sequence);
                 }
                 self.keep(group, append, entries);
@@ -128,7 +131,7 @@ impl Recovery {
         let Some(used) = self.older(file).cloned() else { return };
         let stamp = Stamp { sequence: used.sequence, boot: used.boot, block: used.first_block };
         let close = Close::Closed { end: used.end as usize, last_block: used.last_block };
-        for piece in judge(bytes, &[], used.start as usize, stamp, self.salt, close).pieces {
+        for piece in judge(bytes, &[], used.start as usize, stamp, self.salt, close, self.mutants).pieces {
             match piece {
                 Piece::Block(frames) => frames.into_iter().for_each(|frame| self.keep_live(frame)),
                 Piece::Damage(damage) => self.damage_older(damage, &used),

@@ -10,10 +10,12 @@ use bytes::Bytes;
 
 use super::Writer;
 use crate::effect::{DiskCommand, DiskError, DiskResult};
-use crate::id::{FileId, FileIds, FileKind, GroupId};
+use crate::id::{FileId, FileIds, FileKind, GroupId, ReplicaId};
 use crate::journal::Done;
 use crate::journal::base::{Base, UsedFile};
 use crate::journal::frame::{Body, Draft};
+use crate::journal::table::Group;
+use crate::mutants::Mutant;
 
 /// A file nobody needs the content of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -50,7 +52,15 @@ impl Writer {
             cut: self.cut,
             files: listed.iter().map(|sequence| self.in_use[sequence].used.clone()).collect(),
         };
-        let groups = self.table.groups().map(|(id, group)| Draft::new(id, group.append, &Body::Group(group.base())));
+        let group_base = |group: &Group| {
+            let mut base = group.base();
+            if self.mutants.planted(Mutant::VoteRecycled) {
+                base.hard.vote = ReplicaId(0);
+            }
+            base
+        };
+        let groups =
+            self.table.groups().map(|(id, group)| Draft::new(id, group.append, &Body::Group(group_base(group))));
         std::iter::once(Draft::new(GroupId(0), 0, &Body::Base(base))).chain(groups).collect()
     }
 

@@ -14,6 +14,7 @@ use super::table::Table;
 use super::{Cut, Done, Entry, HardState, Identity, Mark, Settings, Ticket};
 use crate::effect::{DiskCommand, DiskResult};
 use crate::id::{FileIds, GroupId, Index};
+use crate::mutants::{Mutant, Mutants};
 
 use files::Preparing;
 pub(super) use files::{InUse, Slot};
@@ -75,6 +76,7 @@ pub(super) struct Writer {
     /// An allocation failed, and nothing has changed since.
     full: bool,
     full_retry: bool,
+    pub(super) mutants: Mutants,
 }
 
 /// What recovery hands over.
@@ -126,6 +128,7 @@ impl Writer {
             preparing: None,
             full: false,
             full_retry: false,
+            mutants: Mutants::default(),
         }
     }
 
@@ -272,8 +275,11 @@ impl Writer {
             // No file to turn to, and a base takes time to put together.
             return;
         }
-        let listed: BTreeSet<u64> =
+        let mut listed: BTreeSet<u64> =
             self.in_use.keys().copied().filter(|sequence| self.table.needs(*sequence)).collect();
+        if self.mutants.planted(Mutant::RecycleEarly) {
+            listed.pop_first();
+        }
         let base = self.base(&listed);
         let base_bytes: u64 = base.iter().map(Draft::bytes).sum();
         let groups = items as u64 + base.len() as u64;
@@ -392,7 +398,6 @@ impl Writer {
         let tag = self.tag();
         let durable = self.queue.front().map_or(self.last_ticket, |item| Ticket(item.ticket.0 - 1));
         self.in_flight = Some(InFlight { tag, durable, listed: opens.map(|(_, listed)| listed) });
-        // mutant: ack-before-sync (ask for durable: false)
         out.push((tag, DiskCommand::Write { file, at, bytes: gather.finish(), durable: true }));
     }
 
