@@ -62,6 +62,10 @@ pub enum Mutant {
     SaidTwice,
     /// No bug: checkpoints come as often as they can.
     CheckpointsAllTheTime,
+    /// An older snapshot is installed over newer state.
+    SnapshotRegress,
+    /// A checkpoint is marked before what it names is synced.
+    CheckpointAhead,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -142,6 +146,8 @@ mod registry {
     pub const CONTROLS: &[Control] = &[
         Control { mutant: Mutant::SaidTwice, name: "said-twice" },
         Control { mutant: Mutant::CheckpointsAllTheTime, name: "checkpoints-all-the-time" },
+        (Mutant::SnapshotRegress, "snapshot-regress", "an older snapshot is installed over newer state"),
+        (Mutant::CheckpointAhead, "checkpoint-ahead", "a checkpoint is marked before its files are synced"),
     ];
 
     impl Mutants {

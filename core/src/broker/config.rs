@@ -83,6 +83,10 @@ pub struct Settings {
     pub journal_files_busy: u32,
     /// How many bytes of recent batches all partitions together keep in memory.
     pub tail_bytes: u64,
+    /// How many bytes of entries all groups together keep in memory for followers; who needs older ones copies files.
+    pub window_bytes: u64,
+    /// How many bytes of a file a follower asks for at a time.
+    pub copy_piece_bytes: u32,
     /// How many bytes of entries a group applies before it checkpoints.
     pub checkpoint_bytes: u64,
     /// How long a journal is idle before it is sealed.
@@ -111,6 +115,8 @@ impl Settings {
             journal_files_busy: 12,
             segment_write_bytes: 256 * 1024,
             tail_bytes: 64 * 1024 * 1024,
+            window_bytes: 64 * 1024 * 1024,
+            copy_piece_bytes: 1024 * 1024,
             checkpoint_bytes: 128 * 1024 * 1024,
             seal_after: Duration::from_secs(1),
             gossip_every: Duration::from_millis(500),
@@ -135,6 +141,8 @@ impl Settings {
             journal_files_busy: 8,
             segment_write_bytes: 2 * 1024,
             tail_bytes: 64 * 1024,
+            window_bytes: 32 * 1024,
+            copy_piece_bytes: 4 * 1024,
             checkpoint_bytes: 64 * 1024,
             seal_after: Duration::from_millis(300),
             gossip_every: Duration::from_millis(200),

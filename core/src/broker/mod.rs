@@ -3,13 +3,15 @@
 //! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal,
 //! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`startup`] brings the
 //! broker back from its disk, [`turn`] settles, [`session`] keeps connections, [`produce`], [`fetch`], [`offsets`] and
-//! [`admin`] answer, [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
+//! [`admin`] answer, [`copying`] brings followers that are far behind files, [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
 mod config;
+mod copying;
 mod entry;
 mod fetch;
 mod machine;
+mod mark;
 mod offsets;
 mod pressure;
 mod produce;
@@ -92,6 +94,8 @@ enum Owner {
     Listing,
     Journal(u64),
     Log(GroupId, u64),
+    /// Files that are copied from a leader.
+    Arrival(GroupId, u64),
     /// Removing a file that nobody knows any more.
     Broom,
 }
@@ -168,6 +172,10 @@ pub struct Broker {
     auto_creating: BTreeSet<String>,
     /// Fetches that wait for a group to move.
     waiters: BTreeMap<GroupId, BTreeSet<CallId>>,
+    /// Pieces of files that followers asked for.
+    copies: copying::Copies,
+    /// What the entries of all groups in memory take.
+    window_bytes: u64,
     submissions: submit::Submissions,
     producer_ids: admin::ProducerIds,
     outbox: BTreeMap<NodeId, Envelope>,
@@ -231,6 +239,8 @@ impl Broker {
             log_reads: BTreeMap::new(),
             auto_creating: BTreeSet::new(),
             waiters: BTreeMap::new(),
+            copies: copying::Copies::default(),
+            window_bytes: 0,
             producer_ids: admin::ProducerIds::default(),
             outbox: BTreeMap::new(),
             next_tick: zero,
@@ -406,7 +416,7 @@ impl Broker {
         let op = OpId(self.next_op);
         self.next_op += 1;
         self.ops.insert(op, owner);
-        if let Owner::Log(group, _) = owner
+        if let Owner::Log(group, _) | Owner::Arrival(group, _) = owner
             && let Some(dying) = self.dying.get_mut(&group)
         {
             dying.outstanding += 1;
@@ -424,6 +434,7 @@ impl Broker {
             Owner::Listing => self.listed(result, out),
             Owner::Journal(tag) => self.journal_done(tag, result, out),
             Owner::Log(group, tag) => self.log_done(group, tag, result, out),
+            Owner::Arrival(group, tag) => self.arrival_done(group, tag, result, out),
             Owner::Broom => {
                 if let Err(error) = result {
                     out.event(Event::Note(format!("a file of a deleted topic could not be removed: {error:?}")));
@@ -489,7 +500,7 @@ impl Broker {
                 persisted: raft.persisted(),
                 first: raft.base().0.next(),
                 last: raft.last(),
-                checkpoint: replica.marked.0,
+                checkpoint: replica.marked,
                 log_start: replica.machine.log.log_start(),
                 next_offset: replica.machine.log.next_offset(),
                 digest: replica.machine.digest,
@@ -535,6 +546,8 @@ impl Broker {
         for replica in self.replicas.values() {
             replica.check();
         }
+        let window_bytes: u64 = self.replicas.values().map(|replica| replica.raft.window_bytes()).sum();
+        assert_eq!(window_bytes, self.window_bytes, "bytes in memory are counted");
         for (deadline, call) in &self.deadlines {
             assert!(self.calls.contains_key(call), "a deadline at {deadline:?} belongs to a call");
         }

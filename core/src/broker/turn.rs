@@ -20,11 +20,12 @@ impl Broker {
         let now = self.now.mono;
         if now >= self.next_tick {
             self.next_tick = now + self.config.settings.tick;
+            self.trim_windows();
             let checkpoint_bytes = self.config.settings.checkpoint_bytes;
             for (group, replica) in &mut self.replicas {
                 replica.raft.tick();
                 replica.machine.log.flush();
-                if replica.wants_checkpoint(checkpoint_bytes) {
+                if replica.wants_checkpoint(checkpoint_bytes) || replica.raft.lacks_checkpoint() {
                     replica.begin_checkpoint();
                 }
                 self.touched.insert(*group);
@@ -33,6 +34,7 @@ impl Broker {
             if std::mem::take(&mut self.journal_full) {
                 self.journal().retry();
             }
+            self.copy_tick(out);
             self.seal_idle_journal();
             self.submit_due(out);
             self.admin_changed = true;
@@ -96,6 +98,7 @@ impl Broker {
             return;
         };
         let was_serving = replica.raft.serving();
+        let window_bytes = replica.raft.window_bytes();
         let mut output = Output::default();
         replica.raft.pump(journal, out, &mut output);
         let mut outcomes = Vec::new();
@@ -112,6 +115,7 @@ impl Broker {
             self.writing.insert(group);
         }
         self.thirsty.insert(group);
+        self.window_bytes = self.window_bytes - window_bytes + replica.raft.window_bytes();
         let serving = replica.raft.serving();
         let moved = !outcomes.is_empty() || serving != was_serving;
         self.deliver(group, output, out);
@@ -131,7 +135,7 @@ impl Broker {
     }
 
     pub(super) fn deliver(&mut self, group: GroupId, output: Output, out: &mut Effects) {
-        let Output { messages, committed, lost, readable, unreadable } = output;
+        let Output { messages, snapshots, committed, lost, readable, unreadable } = output;
         assert!(committed.is_empty(), "what is committed was applied");
         let twice = self.config.mutants.planted(Mutant::SaidTwice);
         for (node, message) in messages {
@@ -139,6 +143,9 @@ impl Broker {
                 self.envelope(node).messages.push(message.clone());
             }
             self.envelope(node).messages.push(message);
+        }
+        for (node, to) in snapshots {
+            self.lend(group, node, to, out);
         }
         for token in lost {
             self.lost(group, token, out);
@@ -202,11 +209,15 @@ impl Broker {
             let mut output = Output::default();
             replica.raft.durable(durable, out, &mut output);
             replica.mark_durable(durable, out);
-            if replica.raft.waits_for_disk() || replica.marking() {
+            if replica.raft.waits_for_disk() || replica.marking() || replica.copying.is_installing() {
                 self.writing.insert(group);
             }
+            let installed = replica.copying.is_installed(durable);
             self.touched.insert(group);
             self.deliver(group, output, out);
+            if installed {
+                self.install(group, out);
+            }
         }
     }
 
@@ -234,6 +245,7 @@ impl Broker {
                         self.writing.insert(group);
                     }
                 }
+                log::Done::Copied(copy, bytes) => self.piece_read(copy, bytes),
                 log::Done::Restored { extra } => self.restored(group, extra, out),
                 log::Done::Failed(error) => return self.halt(Halt::DiskFailed(format!("{error:?}")), out),
                 log::Done::Corrupt(what) => return self.halt(Halt::Corrupt(what), out),
@@ -248,11 +260,14 @@ impl Broker {
         if running {
             self.relieve_journal(out);
         }
+        self.serve_pulls();
         let mut commands: Vec<(Owner, DiskCommand)> = Vec::new();
         let mut wanted = Vec::new();
         let tail_bytes = self.config.settings.tail_bytes / (self.replicas.len() as u64).max(1);
         for group in std::mem::take(&mut self.thirsty) {
             let log = if let Some(replica) = self.replicas.get_mut(&group) {
+                replica.copying.commands(&mut self.files, &mut wanted);
+                commands.extend(wanted.drain(..).map(|(tag, command)| (Owner::Arrival(group, tag), command)));
                 &mut replica.machine.log
             } else if let Some(parked) = self.parked.get_mut(&group) {
                 &mut parked.machine.log
@@ -374,6 +389,9 @@ impl Broker {
                 }
                 self.touched.insert(group);
             }
+        }
+        for message in envelope.copies {
+            self.copy_message(from, message, out);
         }
         for command in envelope.commands.into_iter().take(COMMANDS_PER_ENVELOPE_MAX) {
             self.command_from_peer(command);

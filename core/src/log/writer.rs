@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::lend::CopyId;
 use super::read::ReadId;
 use super::segment::{Index, IndexFile, encode_index};
 use super::{Condition, Done, Log};
@@ -32,6 +33,7 @@ pub(super) enum Op {
     ReadState,
     Remove,
     Read { id: ReadId, file: FileId },
+    Copy { copy: CopyId, file: FileId },
 }
 
 /// The index file that is being written.
@@ -60,6 +62,7 @@ impl Log {
                 self.want_index(ids, out);
                 self.want_checkpoint(ids, out);
                 self.want_reads(out);
+                self.want_copies(out);
                 self.want_removals(out);
             }
             Condition::Restoring { manifest, asked } => {
@@ -85,7 +88,11 @@ impl Log {
         if self.condition == Condition::Failed {
             return Vec::new();
         }
+        if self.stale.remove(&tag) {
+            return self.stale_done(op, result);
+        }
         match op {
+            Op::Copy { copy, file } => vec![self.copy_done(copy, file, result)],
             Op::Read { id, file } => self.read_done(id, file, result).into_iter().collect(),
             Op::ReadState => vec![match result {
                 Ok(output) => self.restored(bytes_of(output)),
@@ -188,7 +195,7 @@ impl Log {
 
     fn want_removals(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
         for file in std::mem::take(&mut self.removable) {
-            if self.reads.is_reading(file) {
+            if self.reads.is_reading(file) || self.pins.contains_key(&file) {
                 self.removable.push(file);
             } else {
                 self.issue(Op::Remove, DiskCommand::Remove { file }, out);
@@ -215,6 +222,7 @@ impl Log {
             | Op::WriteState
             | Op::ReadState
             | Op::Remove
+            | Op::Copy { .. }
             | Op::Read { .. } => unreachable!("not an allocation"),
         }
     }
@@ -248,6 +256,7 @@ impl Log {
             | Op::AllocateState
             | Op::ReadState
             | Op::Remove
+            | Op::Copy { .. }
             | Op::Read { .. } => unreachable!("not a write"),
         }
     }

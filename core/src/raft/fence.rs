@@ -5,8 +5,9 @@
 use raft::CAMPAIGN_TRANSFER;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
+use super::conf::Conf;
 use crate::id::{Index, ReplicaId, Term};
-use crate::peer::{MessageKind, RaftEntry, RaftMessage};
+use crate::peer::{MessageKind, Offer, RaftEntry, RaftMessage};
 
 /// Why a message was not let through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +26,37 @@ pub enum Refused {
 const TERM_MAX: u64 = (i32::MAX / 2) as u64;
 /// The kind of an entry that carries a command or nothing.
 const NORMAL: u8 = 0;
+
+/// A checkpoint that a leader offers, in terms the crate can take.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Offered {
+    /// The leader's term.
+    pub term: Term,
+    /// What the checkpoint covers.
+    pub index: Index,
+    /// The term of the entry there.
+    pub index_term: Term,
+    /// The configuration there.
+    pub conf: Conf,
+}
+
+impl Offered {
+    /// Judges what a leader offers.
+    ///
+    /// # Errors
+    /// If the crate could not take it.
+    pub fn judge(index: Index, offer: &Offer) -> Result<Self, Refused> {
+        let Offer { term, index_term, conf, manifest: _ } = offer;
+        if term.0 == 0 || term.0 > TERM_MAX {
+            return Err(Refused::Term);
+        }
+        if index.0 == 0 || index.0 > u64::MAX / 2 || index_term.0 == 0 || index_term > term {
+            return Err(Refused::Malformed);
+        }
+        let conf = Conf::decode(conf.clone()).map_err(|_| Refused::Malformed)?;
+        Ok(Self { term: *term, index, index_term: *index_term, conf })
+    }
+}
 
 /// Translates a message from a member of the group, if the crate can take it.
 pub(super) fn inward(

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use raft::eraftpb::{ConfState, Entry, HardState as RaftHardState, Message, MessageType};
-use raft::{RawNode, StateRole};
+use raft::eraftpb::{Entry, HardState as RaftHardState, Message, MessageType};
+use raft::{RawNode, SnapshotStatus, StateRole};
 
-use super::fence::{self, Refused};
-use super::terms::{Committed, Output, Recovered, Role, Setup, Token};
-use super::window::Window;
+use super::conf::Conf;
+use super::fence::{self, Offered, Refused};
+use super::terms::{Admission, Committed, Output, Recovered, Role, Setup, Token};
+use super::window::{self, Window};
 use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{GroupId, Index, NodeId, ReplicaId, Term};
@@ -33,6 +34,7 @@ struct Write {
 /// - a message leaves only when the hard state of the term it was written in is durable
 /// - a sole voter with a write outstanding does not campaign
 /// - a proposal is answered as its own only at its own index in its own term
+/// - while a snapshot is being installed nothing of the group moves, and nothing is said for it
 pub struct Group {
     setup: Setup,
     raw: RawNode<Window>,
@@ -52,7 +54,9 @@ pub struct Group {
     confirmed: Vec<(Index, Vec<Token>)>,
     applied: Index,
     persisted: Index,
-    held_by_all: Index,
+    conf: Conf,
+    /// A snapshot's mark is on its way to the disk.
+    frozen: bool,
 }
 
 impl std::fmt::Debug for Group {
@@ -87,13 +91,13 @@ impl Group {
         hard.term = recovered.hard.term.0;
         hard.vote = recovered.hard.vote.0;
         hard.commit = commit.0;
-        let conf = ConfState {
-            voters: setup.members.iter().filter(|member| member.2).map(|member| member.1.0).collect(),
-            learners: setup.members.iter().filter(|member| !member.2).map(|member| member.1.0).collect(),
-            ..ConfState::default()
-        };
+        let conf = recovered.conf.unwrap_or_else(|| Conf::of(&setup.members));
         let entries: Vec<Entry> = recovered.entries.into_iter().map(entry_from_journal).collect();
-        let window = Window::new(hard, conf, recovered.base, entries);
+        let mut window = Window::new(hard, conf.to_raft(), recovered.base, entries);
+        // A life begins with what its last checkpoint covers.
+        if recovered.base.0 > Index(0) {
+            window.set_checkpoint(recovered.base.0, recovered.base.1);
+        }
         let config = raft::Config {
             id: setup.replica.0,
             election_tick: setup.election_ticks_min as usize,
@@ -129,7 +133,8 @@ impl Group {
             confirmed: Vec::new(),
             applied: recovered.applied,
             persisted: last,
-            held_by_all: recovered.base.0,
+            conf,
+            frozen: false,
         };
         group.set_timeout();
         group
@@ -196,9 +201,14 @@ impl Group {
         self.raw.store().entries_after(after).map(entry_to_journal).collect()
     }
 
-    /// Entries up to here are durable on every member, as far as is known.
-    pub fn held_by_all(&self) -> Index {
-        self.held_by_all
+    /// The configuration it goes by.
+    pub fn conf(&self) -> &Conf {
+        &self.conf
+    }
+
+    /// What its entries in memory take, in bytes of the budget.
+    pub fn window_bytes(&self) -> u64 {
+        self.raw.store().bytes()
     }
 
     /// How many voters hold the entry at `index` durably (meaningful on a leader).
@@ -240,6 +250,10 @@ impl Group {
 
     /// One tick of time.
     pub fn tick(&mut self) {
+        self.raw.mut_store().tick();
+        if self.frozen {
+            return;
+        }
         if !self.leading() {
             if self.sole_voter() {
                 // raft-rs asserts that a sole voter that wins has nothing unpersisted, and nobody else could win.
@@ -295,10 +309,11 @@ impl Group {
 
     /// A message from a member at `node`.
     pub fn receive(&mut self, node: NodeId, message: GroupMessage) -> Result<(), Refused> {
-        let GroupMessage { group, from, to, held_by_all, raft } = message;
-        let member = self.setup.members.iter().any(|member| (member.0, member.1) == (node, from));
-        if group != self.setup.group || to != self.setup.replica || from == to || !member {
-            return Err(Refused::Stranger);
+        let GroupMessage { group, from, to, raft } = message;
+        self.acquainted(node, group, from, to)?;
+        if self.frozen {
+            // As good as lost: what it would be answered is about to change.
+            return Ok(());
         }
         let leading = self.leading().then(|| self.term());
         let message = fence::inward(raft, from, to, self.last(), leading)?;
@@ -320,10 +335,6 @@ impl Group {
             self.campaigns += 1;
             self.invited = true;
         }
-        let from_leader = matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgHeartbeat);
-        if from_leader && message.term >= self.raw.raft.term {
-            self.held_by_all = self.held_by_all.max(held_by_all.min(self.last()));
-        }
         if self.setup.mutants.planted(Mutant::DuplicateAppendTruncates) {
             self.cut_what_follows(&message);
         }
@@ -331,6 +342,126 @@ impl Group {
         let _ = self.raw.step(message);
         self.set_timeout();
         Ok(())
+    }
+
+    /// Whether something from another replica comes from a member and is for this one.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn acquainted(&self, node: NodeId, group: GroupId, from: ReplicaId, to: ReplicaId) -> Result<(), Refused> {
+        let member = self.setup.members.iter().any(|member| (member.0, member.1) == (node, from));
+        let ours = group == self.setup.group && to == self.setup.replica && from != to;
+        if ours && member { Ok(()) } else { Err(Refused::Stranger) }
+    }
+
+    /// A leader at `node` offers the files of a checkpoint.
+    ///
+    /// # Errors
+    /// If it is not to be listened to.
+    pub fn offered(
+        &mut self,
+        node: NodeId,
+        from: ReplicaId,
+        to: ReplicaId,
+        offer: &Offered,
+    ) -> Result<Admission, Refused> {
+        self.acquainted(node, self.setup.group, from, to)?;
+        if self.frozen {
+            return Ok(Admission::Held);
+        }
+        if offer.term < self.term() {
+            return Ok(Admission::Late);
+        }
+        if (self.leading() && offer.term == self.term()) || !offer.conf.contains(to) {
+            return Err(Refused::Malformed);
+        }
+        if self.needs(offer.index, offer.index_term) || self.setup.mutants.planted(Mutant::SnapshotRegress) {
+            return Ok(Admission::Wanted);
+        }
+        // Nothing is to be copied; the crate tells the leader so.
+        self.step_snapshot(from, offer.term, offer.index, offer.index_term, &offer.conf);
+        Ok(Admission::Held)
+    }
+
+    /// Whether this entry is neither in its log nor covered by what is committed.
+    pub fn needs(&self, index: Index, term: Term) -> bool {
+        index > self.commit() && self.raw.store().term_at(index) != Some(term)
+    }
+
+    /// Whether a snapshot that a leader of `leader_term` offered can be installed now.
+    pub fn installable(&self, leader_term: Term, index: Index, term: Term) -> bool {
+        let regress = self.setup.mutants.planted(Mutant::SnapshotRegress);
+        !self.frozen && !self.leading() && leader_term == self.term() && (self.needs(index, term) || regress)
+    }
+
+    /// The mark of a snapshot is on its way to the disk: nothing of the group moves until [`Group::install`].
+    pub fn freeze(&mut self) {
+        assert!(!self.frozen && !self.leading(), "only a follower installs, one snapshot at a time");
+        self.frozen = true;
+    }
+
+    /// The mark of a snapshot is durable, and the state machine is what it says: the log begins anew behind it.
+    pub fn install(&mut self, from: ReplicaId, offer: &Offered, journal: &mut Journal, output: &mut Output) {
+        assert!(self.frozen && self.writes.is_empty(), "what was written before the mark is durable");
+        self.frozen = false;
+        self.step_snapshot(from, offer.term, offer.index, offer.index_term, &offer.conf);
+        let mut ready = self.raw.ready();
+        let number = ready.number();
+        let restored = ready.snapshot().get_metadata().index == offer.index.0;
+        if restored {
+            self.raw.mut_store().restore(offer.index, offer.index_term, offer.conf.to_raft());
+        } else {
+            assert!(self.setup.mutants.planted(Mutant::SnapshotRegress), "what is installable is restored");
+        }
+        if let Some(hard) = ready.hs() {
+            // Term and vote are those of the frozen group: only the commit index is new.
+            let (term, vote, commit) = (Term(hard.term), ReplicaId(hard.vote), Index(hard.commit));
+            journal.hard_state(self.setup.group, journal::HardState { term, vote, commit }, true);
+        }
+        let messages = ready.take_persisted_messages();
+        self.raw.advance_append_async(ready);
+        self.raw.on_persist_ready(number);
+        if restored {
+            self.raw.advance_apply_to(offer.index.0);
+        }
+        self.set_timeout();
+        self.conf = offer.conf.clone();
+        self.applied = offer.index;
+        self.persisted = offer.index;
+        self.say(messages, output);
+    }
+
+    fn step_snapshot(&mut self, from: ReplicaId, leader_term: Term, index: Index, term: Term, conf: &Conf) {
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgSnapshot);
+        message.from = from.0;
+        message.to = self.setup.replica.0;
+        message.term = leader_term.0;
+        message.set_snapshot(window::snapshot(index, term, conf.to_raft()));
+        let _ = self.raw.step(message);
+        self.set_timeout();
+    }
+
+    /// What became of the snapshot that a member was offered.
+    pub fn report_snapshot(&mut self, to: ReplicaId, installed: bool) {
+        let status = if installed { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(to.0, status);
+        self.set_timeout();
+    }
+
+    /// Whether a member is known to hold everything up to `index` durably (meaningful on a leader).
+    pub fn has_matched(&self, member: ReplicaId, index: Index) -> bool {
+        self.raw.raft.prs().get(member.0).is_some_and(|progress| progress.matched >= index.0)
+    }
+
+    /// A checkpoint is durable: it can be offered.
+    pub fn checkpointed(&mut self, index: Index, term: Term) {
+        self.raw.mut_store().set_checkpoint(index, term);
+    }
+
+    /// Whether a member waits for a checkpoint that can be offered.
+    pub fn lacks_checkpoint(&self) -> bool {
+        self.leading() && self.raw.store().lacks_checkpoint()
     }
 
     /// The planted bug: whatever follows the entries of an append is thrown away, even when all of them are held already.
@@ -402,6 +533,9 @@ impl Group {
 
     /// Carries everything that came in through the crate: to the journal, to the members, to the state machine.
     pub fn pump(&mut self, journal: &mut Journal, events: &mut Effects, output: &mut Output) {
+        if self.frozen {
+            return;
+        }
         self.note_role(events, output);
         self.flush_proposals(output);
         self.flush_reads(output);
@@ -544,27 +678,29 @@ impl Group {
     }
 
     fn say(&mut self, messages: Vec<Message>, output: &mut Output) {
-        if messages.is_empty() {
-            return;
-        }
-        if self.leading() {
-            let least = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min().unwrap_or(0);
-            self.held_by_all = self.held_by_all.max(Index(least));
-        }
         for message in messages {
+            let node_of =
+                |to: ReplicaId| self.setup.members.iter().find(|member| member.1 == to).map(|member| member.0);
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                // Held back: the files travel first.
+                let to = ReplicaId(message.to);
+                output
+                    .snapshots
+                    .extend(node_of(to).filter(|_| message.term == self.raw.raft.term).map(|node| (node, to)));
+                continue;
+            }
             let Some((to, raft)) = fence::outward(message) else {
                 continue;
             };
-            let Some(&(node, ..)) = self.setup.members.iter().find(|member| member.1 == to) else {
-                continue;
-            };
-            output.messages.push((node, self.addressed(to, raft)));
+            if let Some(node) = node_of(to) {
+                output.messages.push((node, self.addressed(to, raft)));
+            }
         }
     }
 
     fn addressed(&self, to: ReplicaId, raft: RaftMessage) -> GroupMessage {
         let Setup { group, replica, .. } = self.setup;
-        GroupMessage { group, from: replica, to, held_by_all: self.held_by_all, raft }
+        GroupMessage { group, from: replica, to, raft }
     }
 
     /// The state machine has applied everything up to here.
@@ -583,13 +719,24 @@ impl Group {
         self.release_reads(output);
     }
 
-    /// Lets go of entries that are applied and that no member needs any more.
+    /// Lets go of entries that are applied and that no member needs any more, as far as a leader knows that.
     pub fn release(&mut self) {
-        if self.sole_voter() && self.setup.members.len() == 1 {
-            self.held_by_all = self.persisted;
+        if self.leading() {
+            let least = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min().unwrap_or(0);
+            let to = self.applied.min(Index(least));
+            self.raw.mut_store().release(to);
         }
-        let to = self.applied.min(self.held_by_all);
-        self.raw.mut_store().release(to);
+    }
+
+    /// Lets go of applied entries until those in memory take at most `keep_bytes`. A leader whose followers copy files keeps
+    /// what follows its checkpoint, or they would never catch up. False if it keeps more for that alone.
+    pub fn trim(&mut self, keep_bytes: u64, lending: bool) -> bool {
+        let store = self.raw.store();
+        let bound =
+            (self.leading() && (lending || store.is_wanted())).then(|| store.checkpoint().map_or(Index(0), |at| at.0));
+        let to = bound.map_or(self.applied, |bound| bound.min(self.applied));
+        self.raw.mut_store().trim(to, keep_bytes);
+        self.window_bytes() <= keep_bytes || to == self.applied
     }
 
     fn note_role(&mut self, events: &mut Effects, output: &mut Output) {

@@ -9,6 +9,8 @@ use crate::journal;
 use crate::mutants::Mutants;
 use crate::peer::GroupMessage;
 
+use super::conf::Conf;
+
 /// Names a proposal or a read until it is answered; the owner's to choose.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(pub u64);
@@ -45,6 +47,8 @@ pub struct Recovered {
     pub base: (Index, Term),
     /// What is held of the log.
     pub entries: Vec<journal::Entry>,
+    /// The configuration at `base`; none if that is the first one.
+    pub conf: Option<Conf>,
 }
 
 impl Recovered {
@@ -77,6 +81,17 @@ impl Recovered {
             outgoing: Vec::new(),
         });
     }
+}
+
+/// What a follower makes of an offer of files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// The files are to be copied.
+    Wanted,
+    /// What they hold is here already, or about to be.
+    Held,
+    /// Its leader no longer leads.
+    Late,
 }
 
 /// What a replica is in its term.
@@ -113,6 +128,8 @@ pub struct Committed {
 pub struct Output {
     /// To be sent.
     pub messages: Vec<(NodeId, GroupMessage)>,
+    /// Members that need the files of a checkpoint.
+    pub snapshots: Vec<(NodeId, ReplicaId)>,
     /// To be applied, in order; then [`Group::applied`](super::Group::applied) is called.
     pub committed: Vec<Committed>,
     /// Proposals whose outcome this replica can not know any more.

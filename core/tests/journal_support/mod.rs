@@ -183,10 +183,10 @@ pub fn hard(term: u64, vote: u64, commit: u64) -> HardState {
     HardState { term: Term(term), vote: ReplicaId(vote), commit: Index(commit) }
 }
 
-pub fn mark(retained: u64, term: u64) -> Mark {
-    let (index, term) = (Index(retained), Term(term));
-    let body = Bytes::from(vec![retained as u8; (retained % 40) as usize]);
-    Mark { applied: index, applied_term: term, retained: index, retained_term: term, body }
+pub fn mark(applied: u64, term: u64) -> Mark {
+    let (index, term) = (Index(applied), Term(term));
+    let body = Bytes::from(vec![applied as u8; (applied % 40) as usize]);
+    Mark { applied: index, applied_term: term, body }
 }
 
 /// A broker's disk with a journal on it.

@@ -98,7 +98,9 @@ impl Recovery {
                 self.table.forget(group, append);
                 Ok(())
             }
-            Body::Append { .. } | Body::Hard(_) | Body::Mark(_) | Body::Carry(_) if suspended => Err("suspended"),
+            Body::Append { .. } | Body::Hard(_) | Body::Mark(_) | Body::Install(_) | Body::Carry(_) if suspended => {
+                Err("suspended")
+            }
             Body::Append { truncate_from, hard, entries } => {
                 let range = entries.first().zip(entries.last()).map(|(first, last)| (first.index, last.index));
                 self.keep(group, append, entries);
@@ -106,6 +108,7 @@ impl Recovery {
             }
             Body::Hard(hard) => self.table.hard(group, append, hard),
             Body::Mark(mark) => self.table.mark(group, append, mark),
+            Body::Install(mark) => self.table.install(group, append, mark),
             Body::Carry(entries) => {
                 if let Some((first, last)) = entries.first().zip(entries.last()) {
                     if self.mutants.planted(Mutant::CarryTruncates) {

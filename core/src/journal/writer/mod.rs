@@ -93,6 +93,9 @@ pub(super) struct Start {
     pub(super) next_tag: u64,
 }
 
+/// Bytes of a mark before its body.
+const MARK_HEADER_BYTES: u64 = 20;
+
 fn entries_bytes(entries: &[Entry], each: u64) -> u64 {
     let payload: u64 = entries.iter().map(|entry| (entry.context.len() + entry.data.len()) as u64).sum();
     payload + each * entries.len() as u64
@@ -169,8 +172,13 @@ impl Writer {
     }
 
     pub(super) fn mark(&mut self, group: GroupId, mark: Mark) -> Ticket {
-        let payload = 36 + mark.body.len() as u64;
+        let payload = MARK_HEADER_BYTES + mark.body.len() as u64;
         self.gather(group, Body::Mark(mark), false, payload)
+    }
+
+    pub(super) fn install(&mut self, group: GroupId, mark: Mark) -> Ticket {
+        let payload = MARK_HEADER_BYTES + mark.body.len() as u64;
+        self.gather(group, Body::Install(mark), false, payload)
     }
 
     pub(super) fn carry(&mut self, group: GroupId, entries: Vec<Entry>) -> Ticket {
@@ -325,13 +333,16 @@ impl Writer {
                 self.table.forget(group, append);
                 Ok(())
             }
-            Body::Append { .. } | Body::Hard(_) | Body::Mark(_) if suspended => Err("suspended: forget it first"),
+            Body::Append { .. } | Body::Hard(_) | Body::Mark(_) | Body::Install(_) if suspended => {
+                Err("suspended: forget it first")
+            }
             Body::Append { truncate_from, hard, entries } => {
                 let range = entries.first().zip(entries.last()).map(|(first, last)| (first.index, last.index));
                 self.table.append(group, append, *truncate_from, *hard, range, sequence)
             }
             Body::Hard(hard) => self.table.hard(group, append, *hard),
             Body::Mark(mark) => self.table.mark(group, append, mark.clone()),
+            Body::Install(mark) => self.table.install(group, append, mark.clone()),
             Body::Directory(_) | Body::Base(_) | Body::Group(_) => unreachable!("never gathered"),
         };
         if let Err(misfit) = fits {
