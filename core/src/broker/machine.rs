@@ -153,6 +153,7 @@ impl Machine {
         self.applied_term = entry.term;
         let outcome = match EntryHead::decode(&entry.context) {
             // A leader's first entry has no head.
+            _ if entry.change => self.pass(entry.index),
             _ if entry.context.is_empty() => self.begin_term(entry),
             Some(head) => {
                 self.group_time = self.group_time.max(head.stamp);

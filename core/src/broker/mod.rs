@@ -152,6 +152,8 @@ pub struct Broker {
     touched: BTreeSet<GroupId>,
     /// Groups that may want something of the disk.
     thirsty: BTreeSet<GroupId>,
+    /// Groups led here whose members may not be those that the image gives them.
+    forming: BTreeSet<GroupId>,
     /// Groups that wait for the journal.
     writing: BTreeSet<GroupId>,
     sessions: Sessions,
@@ -225,6 +227,7 @@ impl Broker {
             routes: BTreeMap::new(),
             touched: BTreeSet::new(),
             thirsty: BTreeSet::new(),
+            forming: BTreeSet::new(),
             writing: BTreeSet::new(),
             sessions: Sessions::default(),
             pressure: pressure::Pressure::default(),

@@ -15,6 +15,7 @@ use crate::kafka::messages::{
     DescribeQuorumPartitionState, DescribeQuorumReplica, DescribeQuorumRequest, DescribeQuorumResponse,
     DescribeQuorumTopicState,
 };
+use crate::raft::Member;
 
 /// What Kafka calls the controller's log.
 const TOPIC: &str = "__cluster_metadata";
@@ -28,6 +29,49 @@ pub(super) struct AdmitCall {
 }
 
 impl Broker {
+    /// The members a group shall have; none if the image does not say.
+    fn target(&self, group: GroupId) -> Option<Vec<Member>> {
+        let image = self.image()?;
+        if group == GroupId::CONTROLLER {
+            let members = image.controllers().iter().map(|(node, member)| (*node, member.replica, member.voter));
+            return Some(members.collect());
+        }
+        let (.., partition) = image.partition_of(group)?;
+        Some(partition.replicas.iter().map(|(node, replica)| (*node, *replica, true)).collect())
+    }
+
+    /// Takes every group led here one step further towards the members it shall have.
+    pub(super) fn form_groups(&mut self) {
+        for group in std::mem::take(&mut self.forming) {
+            let Some(target) = self.target(group) else { continue };
+            let Some(replica) = self.replicas.get_mut(&group).filter(|replica| replica.raft.leading()) else {
+                continue;
+            };
+            if !replica.raft.is_formed(&target) {
+                replica.raft.form(&target);
+                self.touched.insert(group);
+                self.forming.insert(group);
+            }
+        }
+    }
+
+    /// Tells every replica where its members-to-be are.
+    pub(super) fn introduce_all(&mut self) {
+        let groups: Vec<GroupId> = self.replicas.keys().copied().collect();
+        for group in groups {
+            self.introduce(group);
+        }
+    }
+
+    /// Tells a replica where its members-to-be are; what this broker leads is brought there.
+    pub(super) fn introduce(&mut self, group: GroupId) {
+        let Some(target) = self.target(group) else { return };
+        if let Some(replica) = self.replicas.get_mut(&group) {
+            replica.raft.introduce(target.iter().map(|member| (member.0, member.1)));
+            self.forming.insert(group);
+        }
+    }
+
     pub(super) fn describe_quorum(&mut self, caller: Caller, request: &DescribeQuorumRequest, out: &mut Effects) {
         let known = request.topics.iter().all(|topic| {
             topic.topic_name == TOPIC && topic.partitions.iter().all(|partition| partition.partition_index == 0)

@@ -14,7 +14,7 @@ use crate::journal::{self, Journal, Mark, Ticket};
 use crate::log::Manifest;
 use crate::marks;
 use crate::mutants::{Mutant, Mutants};
-use crate::raft::{Committed, Conf, Group, Output, Recovered, Setup, Token};
+use crate::raft::{Committed, Conf, Group, Output, Recovered, Setup, Token, is_change};
 
 /// What came back from the disk of a group that nobody claimed yet: its topic may still be unknown to this broker.
 #[derive(Debug)]
@@ -58,6 +58,10 @@ pub(super) struct Replica {
     /// What the last durable mark covers.
     pub(super) marked: Index,
     pub(super) marked_term: Term,
+    /// The configuration there.
+    pub(super) marked_conf: Conf,
+    /// The configuration at the checkpoint under way.
+    conf: Conf,
     applied_bytes: u64,
     mutants: Mutants,
     /// Files on their way to followers, or from a leader.
@@ -71,6 +75,7 @@ impl Replica {
         assert!(!restoring, "a replica starts when its state is read");
         let mutants = setup.mutants;
         let (marked, marked_term) = (machine.applied, machine.applied_term);
+        let marked_conf = conf.clone().unwrap_or_else(|| Conf::of(&setup.members));
         let mut recovered = Recovered { hard, applied: machine.applied, base, entries, conf };
         recovered.tell(&setup, out);
         let commit = recovered.commit();
@@ -81,6 +86,7 @@ impl Replica {
         }
         recovered.applied = machine.applied;
         let raft = Group::new(setup, recovered);
+        raft.tell(out);
         let mut replica = Self {
             raft,
             machine,
@@ -89,6 +95,8 @@ impl Replica {
             carrying,
             marked,
             marked_term,
+            conf: marked_conf.clone(),
+            marked_conf,
             applied_bytes: 0,
             mutants,
             copying: Copying::default(),
@@ -139,6 +147,7 @@ impl Replica {
         }
         self.checkpoint = Checkpoint::Writing { applied: (self.machine.applied, self.machine.applied_term) };
         self.applied_bytes = 0;
+        self.conf = self.raft.conf().clone();
         let state = self.machine.state();
         self.machine.log.checkpoint(state);
     }
@@ -166,7 +175,7 @@ impl Replica {
             // What it names is about to be replaced.
             return;
         }
-        let body = MarkBody { manifest: manifest.clone(), conf: self.raft.conf().clone() };
+        let body = MarkBody { manifest: manifest.clone(), conf: self.conf.clone() };
         let ticket =
             journal.mark(self.raft.id(), Mark { applied: applied.0, applied_term: applied.1, body: body.encode() });
         self.checkpoint = Checkpoint::Marking { ticket, applied };
@@ -190,13 +199,15 @@ impl Replica {
             self.checkpoint = Checkpoint::Idle;
             (self.marked, self.marked_term) = applied;
             self.machine.log.checkpoint_marked();
-            self.raft.checkpointed(applied.0, applied.1);
+            self.marked_conf = self.conf.clone();
+            self.raft.checkpointed(applied.0, applied.1, &self.marked_conf);
             out.event(Event::Checkpointed { group: self.raft.id(), applied: applied.0 });
         }
     }
 
     /// The files that were copied are what the replica is now: its last checkpoint is what they cover.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self, conf: Conf) {
+        self.marked_conf = conf;
         (self.marked, self.marked_term) = (self.machine.applied, self.machine.applied_term);
         self.checkpoint = Checkpoint::Idle;
         self.carrying = None;
@@ -227,6 +238,7 @@ fn committed(entry: &journal::Entry) -> Committed {
         term: entry.term,
         context: entry.context.clone(),
         data: entry.data.clone(),
+        change: is_change(entry.kind),
         token: None,
     }
 }

@@ -226,7 +226,7 @@ impl Broker {
                 if let Some((_, replica)) = own
                     && !self.replicas.contains_key(&info.group)
                 {
-                    let members = info.replicas.iter().map(|(node, replica)| (*node, *replica, true)).collect();
+                    let members = info.founding.iter().map(|(node, replica)| (*node, *replica, true)).collect();
                     wanted.push((info.group, *replica, members, topic.config(), (topic.name.clone(), at)));
                 }
             }

@@ -128,8 +128,10 @@ impl Broker {
     pub(super) fn commanded(&mut self, origin: Option<Origin>, result: Result<Applied, Rejection>, out: &mut Effects) {
         self.admin_changed = true;
         match &result {
-            Ok(Applied::TopicCreated { .. } | Applied::TopicDeleted { .. } | Applied::BrokerAdmitted { .. }) => {
+            Ok(Applied::TopicCreated { .. } | Applied::TopicDeleted { .. }) => self.reconcile(out),
+            Ok(Applied::BrokerAdmitted { .. }) => {
                 self.reconcile(out);
+                self.introduce_all();
             }
             Ok(Applied::BrokerRegistered { .. }) => self.submit_due(out),
             Ok(Applied::ProducerIds { .. }) | Err(_) => {}

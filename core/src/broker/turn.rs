@@ -35,6 +35,7 @@ impl Broker {
                 self.journal().retry();
             }
             self.copy_tick(out);
+            self.form_groups();
             self.seal_idle_journal();
             self.submit_due(out);
             self.admin_changed = true;
@@ -123,6 +124,7 @@ impl Broker {
             self.came_of(group, token, index, outcome, out);
         }
         if serving && !was_serving {
+            self.forming.insert(group);
             self.announce(group);
             self.admin_changed = true;
             if group == GroupId::CONTROLLER {

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use raft::eraftpb::{Entry, HardState as RaftHardState, Message, MessageType};
+use raft::eraftpb::{Entry, EntryType, HardState as RaftHardState, Message, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
 
+use super::change::{Change, Member};
 use super::conf::Conf;
 use super::fence::{self, Offered, Refused};
 use super::terms::{Admission, Committed, Output, Recovered, Role, Setup, Token};
@@ -55,6 +56,10 @@ pub struct Group {
     applied: Index,
     persisted: Index,
     conf: Conf,
+    /// The entry it comes from.
+    conf_index: Index,
+    /// Where replicas are that this one has to do with: members, and those it was told of.
+    places: BTreeMap<ReplicaId, NodeId>,
     /// A snapshot's mark is on its way to the disk.
     frozen: bool,
 }
@@ -81,6 +86,8 @@ const MESSAGES_INFLIGHT_MAX: usize = 64;
 const UNCOMMITTED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The most bytes of committed entries given out at once.
 const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// A learner that lacks no more entries than this of what is committed may vote.
+const CAUGHT_UP_WITHIN: u64 = 64;
 
 impl Group {
     /// A replica at the start of a life. `recovered.applied` is what its state machine has applied already.
@@ -91,12 +98,19 @@ impl Group {
         hard.term = recovered.hard.term.0;
         hard.vote = recovered.hard.vote.0;
         hard.commit = commit.0;
+        let recovered_conf = recovered.conf.is_some();
         let conf = recovered.conf.unwrap_or_else(|| Conf::of(&setup.members));
+        let founding = setup.members.iter().map(|member| (member.1, member.0));
+        let places = founding.chain(conf.nodes.iter().map(|(node, replica)| (*replica, *node))).collect();
+        let changes: Vec<Entry> = (recovered.entries.iter())
+            .filter(|entry| entry.index <= recovered.applied && fence::entry_type(entry.kind) != EntryType::EntryNormal)
+            .map(|entry| entry_from_journal(entry.clone()))
+            .collect();
         let entries: Vec<Entry> = recovered.entries.into_iter().map(entry_from_journal).collect();
         let mut window = Window::new(hard, conf.to_raft(), recovered.base, entries);
         // A life begins with what its last checkpoint covers.
         if recovered.base.0 > Index(0) {
-            window.set_checkpoint(recovered.base.0, recovered.base.1);
+            window.set_checkpoint(recovered.base.0, recovered.base.1, conf.to_raft());
         }
         let config = raft::Config {
             id: setup.replica.0,
@@ -134,8 +148,14 @@ impl Group {
             applied: recovered.applied,
             persisted: last,
             conf,
+            conf_index: if recovered_conf { recovered.base.0 } else { Index(0) },
+            places,
             frozen: false,
         };
+        // The state machine applied them before there was a group to be changed.
+        for change in changes {
+            group.reform(&change);
+        }
         group.set_timeout();
         group
     }
@@ -158,7 +178,7 @@ impl Group {
     /// The leader it knows of in its term, itself included.
     pub fn leader(&self) -> Option<(NodeId, ReplicaId)> {
         let leader = ReplicaId(self.raw.raft.leader_id);
-        self.setup.members.iter().find(|member| member.1 == leader).map(|member| (member.0, member.1))
+        self.places.get(&leader).map(|node| (*node, leader))
     }
 
     /// Whether it leads and has applied its own term's first entry.
@@ -213,7 +233,7 @@ impl Group {
 
     /// How many voters hold the entry at `index` durably (meaningful on a leader).
     pub fn holders(&self, index: Index) -> usize {
-        let voter = |id: u64| self.setup.members.iter().any(|member| member.2 && member.1.0 == id);
+        let voter = |id: u64| self.conf.voters.contains(&ReplicaId(id));
         self.raw.raft.prs().iter().filter(|(id, progress)| voter(**id) && progress.matched >= index.0).count()
     }
 
@@ -226,14 +246,14 @@ impl Group {
         Some(Index(progress.matched))
     }
 
-    /// How many members the group has.
-    pub fn members(&self) -> &[(NodeId, ReplicaId, bool)] {
-        &self.setup.members
+    /// How many voters the group has; of a joint configuration, the larger half.
+    pub fn voters(&self) -> usize {
+        self.conf.voters.len().max(self.conf.outgoing.len())
     }
 
     fn sole_voter(&self) -> bool {
-        let mut voters = self.setup.members.iter().filter(|member| member.2);
-        voters.next().is_some_and(|member| member.1 == self.setup.replica) && voters.next().is_none()
+        let own = self.setup.replica;
+        self.conf.voters == [own] && self.conf.outgoing.iter().all(|replica| *replica == own)
     }
 
     /// raft-rs redraws its election timeout from a thread's random numbers in many places: whatever it drew is replaced
@@ -349,7 +369,7 @@ impl Group {
     /// # Errors
     /// If it does not.
     pub fn acquainted(&self, node: NodeId, group: GroupId, from: ReplicaId, to: ReplicaId) -> Result<(), Refused> {
-        let member = self.setup.members.iter().any(|member| (member.0, member.1) == (node, from));
+        let member = self.places.get(&from) == Some(&node);
         let ours = group == self.setup.group && to == self.setup.replica && from != to;
         if ours && member { Ok(()) } else { Err(Refused::Stranger) }
     }
@@ -426,6 +446,8 @@ impl Group {
         }
         self.set_timeout();
         self.conf = offer.conf.clone();
+        self.conf_index = offer.index;
+        self.places.extend(offer.conf.nodes.iter().map(|(node, replica)| (*replica, *node)));
         self.applied = offer.index;
         self.persisted = offer.index;
         self.say(messages, output);
@@ -455,8 +477,8 @@ impl Group {
     }
 
     /// A checkpoint is durable: it can be offered.
-    pub fn checkpointed(&mut self, index: Index, term: Term) {
-        self.raw.mut_store().set_checkpoint(index, term);
+    pub fn checkpointed(&mut self, index: Index, term: Term, conf: &Conf) {
+        self.raw.mut_store().set_checkpoint(index, term, conf.to_raft());
     }
 
     /// Whether a member waits for a checkpoint that can be offered.
@@ -528,6 +550,61 @@ impl Group {
         self.next_round += 1;
         self.rounds.insert(round, std::mem::take(&mut self.reads));
         self.raw.read_index(round.to_be_bytes().to_vec());
+        self.set_timeout();
+    }
+
+    /// Tells where replicas are that shall be, or were lately, members: a leader may be heard of before the entry that made it one.
+    pub fn introduce(&mut self, members: impl IntoIterator<Item = (NodeId, ReplicaId)>) {
+        self.places.extend(members.into_iter().map(|(node, replica)| (replica, node)));
+    }
+
+    /// Whether the configuration is what it shall be.
+    pub fn is_formed(&self, target: &[Member]) -> bool {
+        Change::is_there(&self.conf, target)
+    }
+
+    /// Takes the next step to the members the group shall have, if it leads and there is one to be taken now.
+    pub fn form(&mut self, target: &[Member]) {
+        // A change that the crate refuses becomes an empty entry without a word: it is asked only when it will not.
+        if !self.serving() || self.raw.raft.has_pending_conf() || self.raw.raft.lead_transferee.is_some() {
+            return;
+        }
+        let (progress, commit) = (self.raw.raft.prs(), self.commit());
+        let caught_up = |replica: ReplicaId| {
+            progress
+                .get(replica.0)
+                .is_some_and(|one| one.matched.saturating_add(CAUGHT_UP_WITHIN) >= commit.0 && one.matched > 0)
+        };
+        let Some(change) = Change::towards(&self.conf, target, self.setup.replica, caught_up) else {
+            return;
+        };
+        let mut entry = Entry::default();
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+        entry.data = change.encode();
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.setup.replica.0;
+        message.entries = vec![entry].into();
+        // Refused for want of room: it is tried again.
+        let _ = self.raw.step(message);
+        self.set_timeout();
+    }
+
+    /// Tells those who watch which configuration the group goes by.
+    pub fn tell(&self, events: &mut Effects) {
+        self.conf.tell(self.setup.group, self.conf_index, events);
+    }
+
+    /// A change is committed: from here on the group goes by the next configuration.
+    fn reform(&mut self, entry: &Entry) {
+        let change = Change::decode(entry.data.clone()).expect("what is in the log was judged");
+        self.places.extend(change.nodes.iter().map(|(node, replica)| (*replica, *node)));
+        // A change that does not fit changes nothing, on every replica alike.
+        if let Ok(state) = self.raw.apply_conf_change(&change.to_raft()) {
+            self.conf = Conf::from_raft(&state, |replica| self.places.get(&replica).copied());
+            self.raw.mut_store().set_conf(state);
+        }
+        self.conf_index = Index(entry.index);
         self.set_timeout();
     }
 
@@ -603,7 +680,12 @@ impl Group {
         }
         let immediate = ready.take_messages();
         let mut after = ready.take_persisted_messages();
+        let mut changes = Vec::new();
         for entry in ready.take_committed_entries() {
+            let change = entry.get_entry_type() != EntryType::EntryNormal;
+            if change {
+                changes.push(entry.clone());
+            }
             let (index, term) = (Index(entry.index), Term(entry.term));
             let token = match self.pending.remove(&index) {
                 Some((proposed, token)) if proposed == term => Some(token),
@@ -613,9 +695,13 @@ impl Group {
                 }
                 None => None,
             };
-            output.committed.push(Committed { index, term, context: entry.context, data: entry.data, token });
+            output.committed.push(Committed { index, term, change, context: entry.context, data: entry.data, token });
         }
         self.raw.advance_append_async(ready);
+        for change in changes {
+            self.reform(&change);
+            self.tell(events);
+        }
         let early = self.sole_voter() && self.setup.mutants.planted(Mutant::SoleVoterSendsEarly);
         if !early && self.hard_ticket.is_some_and(|ticket| ticket > journal.durable()) {
             self.held.extend(immediate);
@@ -679,8 +765,7 @@ impl Group {
 
     fn say(&mut self, messages: Vec<Message>, output: &mut Output) {
         for message in messages {
-            let node_of =
-                |to: ReplicaId| self.setup.members.iter().find(|member| member.1 == to).map(|member| member.0);
+            let node_of = |to: ReplicaId| self.places.get(&to).copied();
             if message.get_msg_type() == MessageType::MsgSnapshot {
                 // Held back: the files travel first.
                 let to = ReplicaId(message.to);
@@ -732,8 +817,7 @@ impl Group {
     /// what follows its checkpoint, or they would never catch up. False if it keeps more for that alone.
     pub fn trim(&mut self, keep_bytes: u64, lending: bool) -> bool {
         let store = self.raw.store();
-        let bound =
-            (self.leading() && (lending || store.is_wanted())).then(|| store.checkpoint().map_or(Index(0), |at| at.0));
+        let bound = (self.leading() && (lending || store.is_wanted())).then(|| store.checkpoint().unwrap_or_default());
         let to = bound.map_or(self.applied, |bound| bound.min(self.applied));
         self.raw.mut_store().trim(to, keep_bytes);
         self.window_bytes() <= keep_bytes || to == self.applied
@@ -805,7 +889,7 @@ fn entry_to_journal(entry: &Entry) -> journal::Entry {
     journal::Entry {
         index: Index(entry.index),
         term: Term(entry.term),
-        kind: 0,
+        kind: fence::entry_kind(entry.get_entry_type()),
         context: entry.context.clone(),
         data: entry.data.clone(),
     }
@@ -817,5 +901,6 @@ fn entry_from_journal(entry: journal::Entry) -> Entry {
     raft.term = entry.term.0;
     raft.context = entry.context;
     raft.data = entry.data;
+    raft.set_entry_type(fence::entry_type(entry.kind));
     raft
 }
