@@ -201,6 +201,7 @@ impl Broker {
         self.replicas.insert(group, replica);
         self.touched.insert(group);
         self.thirsty.insert(group);
+        self.introduce(group);
     }
 
     /// Makes this broker's replicas those that the image gives it.
