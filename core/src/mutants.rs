@@ -131,6 +131,8 @@ mod registry {
         ),
         (Mutant::ProducersEarly, "producers-early", "the producer table learns of batches when proposed"),
         (Mutant::SequenceGapAccepted, "sequence-gap-accepted", "a batch is accepted before the one that precedes it"),
+        (Mutant::SnapshotRegress, "snapshot-regress", "an older snapshot is installed over newer state"),
+        (Mutant::CheckpointAhead, "checkpoint-ahead", "a checkpoint is marked before its files are synced"),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.
@@ -146,8 +148,6 @@ mod registry {
     pub const CONTROLS: &[Control] = &[
         Control { mutant: Mutant::SaidTwice, name: "said-twice" },
         Control { mutant: Mutant::CheckpointsAllTheTime, name: "checkpoints-all-the-time" },
-        (Mutant::SnapshotRegress, "snapshot-regress", "an older snapshot is installed over newer state"),
-        (Mutant::CheckpointAhead, "checkpoint-ahead", "a checkpoint is marked before its files are synced"),
     ];
 
     impl Mutants {
