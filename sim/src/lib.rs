@@ -27,6 +27,7 @@ mod wire;
 mod words;
 mod workload;
 mod world;
+mod writes;
 
 pub use digest::Digest;
 pub use net::Weather;

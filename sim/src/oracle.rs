@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidelog_core::event::Event;
-use tidelog_core::id::{ConnId, GroupId, NodeId, Offset, RequestId, Term};
+use tidelog_core::id::{ConnId, GroupId, NodeId, Offset, OpId, RequestId, Term};
 use tidelog_properties::Violation;
 use tidelog_properties::responses::Responses;
 use tidelog_properties::whitebox::Whitebox;
 
 use crate::verdict::Verdict;
 use crate::words;
+use crate::writes::Writes;
 
 /// What is wrong, so that a person can understand it.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -52,6 +53,7 @@ pub(crate) struct Oracle {
     leaders: BTreeMap<GroupId, NodeId>,
     whitebox: Whitebox,
     responses: Responses,
+    writes: Writes,
     /// Produces with acks=all that are not answered.
     acks_all: BTreeSet<(NodeId, ConnId, RequestId)>,
 }
@@ -67,6 +69,7 @@ impl Oracle {
             whitebox: Whitebox::new(),
             responses: Responses::new(),
             acks_all: BTreeSet::new(),
+            writes: Writes::default(),
         }
     }
 
@@ -85,6 +88,7 @@ impl Oracle {
     /// The process of a broker has ended.
     pub(crate) fn died(&mut self, node: NodeId) {
         self.whitebox.crashed(node);
+        self.writes.died(node);
         self.responses.crashed(node);
         self.acks_all.retain(|(of, ..)| *of != node);
     }
@@ -186,10 +190,26 @@ impl Oracle {
         self.leaders.get(&group).copied()
     }
 
+    /// A broker writes to its journal.
+    pub(crate) fn journal_write(&mut self, node: NodeId, op: OpId) {
+        self.writes.issued(node, op);
+    }
+
+    /// An operation of a broker's disk has succeeded.
+    pub(crate) fn disk_done(&mut self, node: NodeId, op: OpId) {
+        self.writes.done(node, op);
+    }
+
     /// A broker says what happened inside it.
     pub(crate) fn event(&mut self, now: u64, node: NodeId, event: &Event) {
         if let Event::Elected { group, .. } = event {
             self.leaders.insert(*group, node);
+        }
+        if let Some(sentence) = self.writes.event(node, event) {
+            let about = words::brokers_in(&sentence);
+            let finding =
+                Finding { property: "durable-early".to_owned(), sentence, evidence: Vec::new(), about, around: None };
+            self.findings.push((Verdict::Invariant, finding));
         }
         self.whitebox.observe(now, node, event);
     }

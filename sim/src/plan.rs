@@ -58,8 +58,9 @@ pub enum Fault {
     Power { target: Target, down: u64 },
     /// All machines lose power; each is back after `down` or up to `spread` later.
     Blackout { down: u64, spread: u64 },
-    /// `target` and the other brokers do not hear each other for `lasts`; clients are on the other side if `clients`.
-    Isolate { target: Target, way: Way, clients: bool, lasts: u64 },
+    /// `target` and the other brokers do not hear each other for `lasts`; clients are on the other side if `clients`. Its disk
+    /// is slow all the while, and a bit longer, if `stalls`.
+    Isolate { target: Target, way: Way, clients: bool, stalls: bool, lasts: u64 },
     /// The brokers of the bit set `side` and the others do not hear each other for `lasts`.
     Split { side: u64, lasts: u64 },
     /// Peer messages suffer `weather` for `lasts`.
@@ -145,14 +146,15 @@ impl fmt::Display for Fault {
             Fault::Kill { target, down } => write!(f, "{target} is killed, back after {} ms", ms(down)),
             Fault::Power { target, down } => write!(f, "{target} loses power for {} ms", ms(down)),
             Fault::Blackout { down, .. } => write!(f, "all brokers lose power for {} ms", ms(down)),
-            Fault::Isolate { target, way, clients, lasts } => {
+            Fault::Isolate { target, way, clients, stalls, lasts } => {
                 let how = match way {
                     Way::Both => "is cut off from",
                     Way::Mute => "is not heard by",
                     Way::Deaf => "does not hear",
                 };
                 let whom = if *clients { "brokers and clients" } else { "the other brokers" };
-                write!(f, "{target} {how} {whom} for {} ms", ms(lasts))
+                let slowly = if *stalls { ", with a slow disk" } else { "" };
+                write!(f, "{target} {how} {whom} for {} ms{slowly}", ms(lasts))
             }
             Fault::Split { side, lasts } => {
                 let names: Vec<String> =
@@ -256,6 +258,7 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
                         _ => Way::Both,
                     },
                     clients: rng.per_mille(400),
+                    stalls: rng.per_mille(350),
                     lasts,
                 },
             }

@@ -295,6 +295,10 @@ impl Broker {
         if matches!(self.phase, Phase::Running) {
             self.tick(out);
             self.settle(out);
+        } else if self.journal_full && self.now.mono >= self.next_tick {
+            // Its first file found no room: a broker that starts on a full disk waits for space as any other does.
+            self.journal_full = false;
+            self.journal().retry();
         }
         if let Some(deadline) = self.stopping
             && (now.mono >= deadline || !self.hand_over(out))

@@ -62,6 +62,9 @@ impl Broker {
                 journal::Done::Failed(what) => return self.halt(Halt::DiskFailed(what), out),
                 journal::Done::Full => {
                     self.journal_full = true;
+                    if !matches!(self.phase, Phase::Running) {
+                        self.next_tick = self.now.mono + self.config.settings.tick;
+                    }
                     out.event(Event::Note("the disk is full: the journal can not grow".into()));
                 }
             }

@@ -298,7 +298,7 @@ impl Broker {
                 out.effects.extend(parts.map(|envelope| Effect::Send { to, envelope }));
             }
         }
-        if running {
+        if running || self.journal_full {
             let deadline = self.deadlines.first().map_or(self.next_tick, |(deadline, _)| *deadline);
             let wake = deadline.min(self.next_tick);
             if self.wake_at != Some(wake) {

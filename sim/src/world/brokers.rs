@@ -336,7 +336,12 @@ impl World {
         if at < host.stalled_until {
             takes += table::DISK_STALL.draw(rng);
         }
+        let of_journal =
+            matches!(&command, DiskCommand::Write { file, durable: true, .. } if file.kind() == FileKind::Journal);
         host.disk.issue(op, command);
+        if of_journal {
+            self.oracle.journal_write(NodeId(place + 1), op);
+        }
         self.queue.push(at + takes, Happening::DiskDone { place, life, op });
     }
 
@@ -380,6 +385,9 @@ impl World {
         let Some(result) = result else {
             unreachable!("an operation of a living process is in flight until it is done")
         };
+        if result.is_ok() {
+            self.oracle.disk_done(NodeId(place + 1), op);
+        }
         self.deliver(place, life, Input::DiskDone { op, result });
     }
 

@@ -24,8 +24,12 @@ impl World {
             Fault::Kill { target, down } => self.fell(&fault, *target, *down, false),
             Fault::Power { target, down } => self.fell(&fault, *target, *down, true),
             Fault::Blackout { down, spread } => self.blackout(&fault, *down, *spread),
-            Fault::Isolate { target, way, clients, lasts } => {
+            Fault::Isolate { target, way, clients, stalls, lasts } => {
                 let place = self.resolve(*target);
+                if *stalls {
+                    self.hosts[place as usize].stalled_until =
+                        self.now.saturating_add(*lasts).saturating_add(1_000_000);
+                }
                 let all = self.all_brokers() & !only(place);
                 let others = if *clients { all | self.all_clients() } else { all };
                 if matches!(way, Way::Both | Way::Mute) {
