@@ -60,9 +60,13 @@ fn supervised(options: &Options) -> Result<ExitCode, String> {
         }
         Err(Stopped::Environment(sentence)) => {
             eprintln!("tidelog-jepsen: {sentence}");
-            (Verdict::Environment.into(), true)
+            // If it did not come to logs, there is nothing to keep.
+            (Verdict::Environment.into(), fs::remove_dir(&directory).is_err())
         }
     };
+    if !directory.exists() {
+        return Ok(code);
+    }
     if keep || options.out.is_some() {
         println!("logs, data and history are in {}", directory.display());
     } else if let Err(error) = fs::remove_dir_all(&directory) {
