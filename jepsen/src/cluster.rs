@@ -126,6 +126,22 @@ impl Cluster {
         true
     }
 
+    /// SIGKILL to all, without waiting for their ends. How many there were to kill.
+    pub fn shoot(&mut self) -> usize {
+        self.notice_deaths();
+        let running = self.nodes.values_mut().filter_map(|node| node.child.as_mut());
+        running.filter_map(|child| child.kill().ok()).count()
+    }
+
+    /// Waits for the ends of all that were shot.
+    pub fn bury(&mut self) {
+        for child in self.nodes.values_mut().filter_map(|node| node.child.take()) {
+            let mut child = child;
+            // Fails only on what has been waited for.
+            let _ = child.wait();
+        }
+    }
+
     /// SIGSTOP. Whether there was anything to stop.
     pub fn pause(&mut self, id: NodeId) -> bool {
         self.signal(id, Signal::STOP, true)

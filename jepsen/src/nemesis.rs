@@ -55,16 +55,16 @@ impl Nemesis {
             self.begin(&turn.fault, cluster, disks);
             Ok(Some(format!("{} begins", turn.fault)))
         } else {
-            self.end(&turn.fault, cluster, disks)?;
+            self.end(&turn.fault, cluster)?;
             Ok(Some(format!("{} ends", turn.fault)))
         }
     }
 
     /// Ends everything; nothing begins any more.
-    pub fn heal(&mut self, cluster: &mut Cluster, disks: &mut Disks) -> io::Result<()> {
+    pub fn heal(&mut self, cluster: &mut Cluster) -> io::Result<()> {
         while let Some(turn) = self.turns.pop() {
             if !turn.begins {
-                self.end(&turn.fault, cluster, disks)?;
+                self.end(&turn.fault, cluster)?;
             }
         }
         cluster.ids().into_iter().try_for_each(|id| cluster.start(id))
@@ -90,10 +90,13 @@ impl Nemesis {
                 false
             }
             Fault::Power => {
-                // The disks first: what a node does between its own end and that of its disk is not lost.
-                disks.cut();
-                let killed = cluster.ids().into_iter().filter(|&id| cluster.kill(id)).count();
-                disks.lose();
+                // The disks first, so that all of them stop at one moment and before their nodes: no node can then have
+                // answered for what its disk did not take. Requests that wait must fail before a process can end.
+                disks.hold();
+                let killed = cluster.shoot();
+                disks.off();
+                cluster.bury();
+                disks.lose_power();
                 killed > 0
             }
         };
@@ -102,7 +105,7 @@ impl Nemesis {
         *struck_so_far += u64::from(struck);
     }
 
-    fn end(&mut self, fault: &Fault, cluster: &mut Cluster, disks: &mut Disks) -> io::Result<()> {
+    fn end(&mut self, fault: &Fault, cluster: &mut Cluster) -> io::Result<()> {
         match fault {
             Fault::Kill(nodes) => nodes.iter().try_for_each(|&id| cluster.start(id)),
             Fault::Pause(nodes) => {
@@ -120,10 +123,7 @@ impl Nemesis {
                 }
                 Ok(())
             }
-            Fault::Power => {
-                disks.restore();
-                cluster.ids().into_iter().try_for_each(|id| cluster.start(id))
-            }
+            Fault::Power => cluster.ids().into_iter().try_for_each(|id| cluster.start(id)),
         }
     }
 }

@@ -9,6 +9,9 @@ use crate::plan::Kind;
 
 /// Runs real tidelog processes and real Kafka clients, breaks what can break, and judges what the clients saw.
 ///
+/// `power` needs root and /dev/fuse: each node's data is then on a disk in memory that drops or tears what was not synced.
+/// Elsewhere it is no more than a kill of all nodes at once, and says so: the page cache survives.
+///
 /// Exit codes: 0 every promise was kept; 1 something here is missing; 3 a promise was broken; 4 the cluster did not come back,
 /// or a node ended by itself; 7 too little happened to prove anything.
 #[derive(Clone, Debug, Parser)]
@@ -47,6 +50,9 @@ pub struct Options {
     /// Run nothing: judge the history in this file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "nemesis", "seed", "out", "binary"])]
     pub judge: Option<PathBuf>,
+    /// Disks answer durable writes before they are: with --nemesis power any tidelog must lose records, and the run must fail
+    #[arg(long)]
+    pub lying_disks: bool,
     /// Say nothing of single faults
     #[arg(long)]
     pub quiet: bool,

@@ -59,7 +59,7 @@ pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicB
     let failed = |what: &'static str| move |error: std::io::Error| Stopped::Environment(format!("{what}: {error}"));
     let mut cluster =
         Cluster::prepare(&binary, options.nodes, directory).map_err(failed("the cluster can not be prepared"))?;
-    let mut disks = Disks;
+    let mut disks = disks(options, &kinds, &cluster, seed)?;
     for id in cluster.ids() {
         cluster.start(id).map_err(failed("a node does not start"))?;
     }
@@ -89,6 +89,10 @@ pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicB
         return Ok(report);
     }
     say(format!("{} nodes are ready, topic {} is there", options.nodes, context.topic));
+    if kinds.contains(&Kind::Power) && !disks.real() {
+        say("power: nothing can be mounted here, so that it is a kill of all nodes at once; the page cache survives"
+            .to_owned());
+    }
 
     let load = Load::start(&context)?;
     let plan = plan::draw(seed, options.time, options.nodes, &kinds);
@@ -104,7 +108,7 @@ pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicB
             Some(_) | None => std::thread::sleep(TICK),
         }
     }
-    nemesis.heal(&mut cluster, &mut disks).map_err(failed("a node does not start"))?;
+    nemesis.heal(&mut cluster).map_err(failed("a node does not start"))?;
     say("all faults have ended".to_owned());
 
     let healed = context.recorder.now();
@@ -146,6 +150,10 @@ pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicB
     stuck.extend(cluster.deaths().iter().cloned());
     stuck.extend(cluster.panics());
     drop(cluster);
+    if disks.real() {
+        say(format!("power: {} sectors and names were written and not synced when it was lost", disks.at_stake()));
+        disks.keep().map_err(failed("the data can not be kept"))?;
+    }
     let history = context.recorder.history();
     let file = directory.join("history.jsonl");
     fs::write(&file, history.to_json_lines()).map_err(failed("the history can not be written"))?;
@@ -158,6 +166,21 @@ pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicB
     }
     report.noticed(context.notes.lock().unwrap_or_else(PoisonError::into_inner).clone());
     Ok(report)
+}
+
+/// The disks of the nodes: ours if they are to lose power and can be mounted, else this machine's.
+fn disks(options: &Options, kinds: &BTreeSet<Kind>, cluster: &Cluster, seed: u64) -> Result<Disks, Stopped> {
+    if !kinds.contains(&Kind::Power) {
+        return Ok(Disks::none());
+    }
+    let ids = cluster.ids();
+    match Disks::mount(ids.iter().filter_map(|&id| cluster.data(id)), seed, options.lying_disks) {
+        Ok(disks) => Ok(disks),
+        Err(error) if options.lying_disks => Err(Stopped::Environment(format!(
+            "no disk that lies can be mounted here ({error}): it takes root and /dev/fuse"
+        ))),
+        Err(_) => Ok(Disks::none()),
+    }
 }
 
 /// Waits for the nodes, and makes the topic. The inner error: the cluster does not come to life.
