@@ -316,7 +316,7 @@ impl Broker {
     /// Lets go of entries in memory while all groups together hold more than the budget. The largest give first.
     pub(super) fn trim_windows(&mut self) {
         let budget = self.config.settings.window_bytes;
-        if self.window_bytes <= budget {
+        if self.window_bytes <= self.window_full_at.max(budget) {
             return;
         }
         let mut sizes: Vec<u64> = self.replicas.values().map(|replica| replica.raft.window_bytes()).collect();
@@ -339,6 +339,8 @@ impl Broker {
             }
             self.window_bytes += replica.raft.window_bytes();
         }
+        // What can not be let go of yet is not looked at again for every entry.
+        self.window_full_at = self.window_bytes + budget / 4;
     }
 
     /// A group in an operator's words.

@@ -178,6 +178,8 @@ pub struct Broker {
     copies: copying::Copies,
     /// What the entries of all groups in memory take.
     window_bytes: u64,
+    /// What they may take before some are let go of.
+    window_full_at: u64,
     submissions: submit::Submissions,
     producer_ids: admin::ProducerIds,
     outbox: BTreeMap<NodeId, Envelope>,
@@ -244,6 +246,7 @@ impl Broker {
             waiters: BTreeMap::new(),
             copies: copying::Copies::default(),
             window_bytes: 0,
+            window_full_at: 0,
             producer_ids: admin::ProducerIds::default(),
             outbox: BTreeMap::new(),
             next_tick: zero,

@@ -20,7 +20,6 @@ impl Broker {
         let now = self.now.mono;
         if now >= self.next_tick {
             self.next_tick = now + self.config.settings.tick;
-            self.trim_windows();
             let checkpoint_bytes = self.config.settings.checkpoint_bytes;
             for (group, replica) in &mut self.replicas {
                 replica.raft.tick();
@@ -263,6 +262,7 @@ impl Broker {
             self.relieve_journal(out);
         }
         self.serve_pulls();
+        self.trim_windows();
         let mut commands: Vec<(Owner, DiskCommand)> = Vec::new();
         let mut wanted = Vec::new();
         let tail_bytes = self.config.settings.tail_bytes / (self.replicas.len() as u64).max(1);

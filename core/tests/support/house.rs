@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use bytes::{Bytes, BytesMut};
 use tidelog_core::broker::{Boot, Broker, Config, Member, Settings};
 use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, Effect, Effects, Input};
+use tidelog_core::event::Event;
 use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, NodeId, OpId, ReplicaId, RequestId};
 use tidelog_core::kafka::{
     ApiKey, RequestBody, RequestHeader, Response, ResponseBody, decode_request, decode_response, encode_request,
@@ -89,6 +90,14 @@ pub struct House {
     pub slow: fn(&DiskCommand) -> bool,
     kept: Vec<(NodeId, OpId, DiskCommand)>,
     pub directories: BTreeMap<NodeId, DirectoryId>,
+    /// How often each broker met each rare situation.
+    pub marks: BTreeMap<(NodeId, &'static str), u32>,
+    /// What brokers noted.
+    pub notes: Vec<(NodeId, String)>,
+    /// Messages for which this holds are lost.
+    pub loses: fn(NodeId, NodeId, &Envelope) -> bool,
+    /// What happens to messages on the way.
+    pub spoils: fn(&mut Envelope),
     nodes: u32,
     asked: BTreeMap<(NodeId, ConnId, RequestId), (ApiKey, i16)>,
 }
@@ -107,6 +116,10 @@ impl House {
             slow: |_| false,
             kept: Vec::new(),
             directories: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            notes: Vec::new(),
+            loses: |_, _, _| false,
+            spoils: |_| {},
             nodes,
             asked: BTreeMap::new(),
         };
@@ -155,13 +168,19 @@ impl House {
 
     /// Carries everything out until nothing is left to do at this moment.
     pub fn settle(&mut self) {
-        let mut out = Effects::default();
         let mut steps = 0;
-        while let Some((node, input)) = self.inputs.pop_front() {
+        while self.step() {
             steps += 1;
             assert!(steps < 1_000_000, "the house comes to rest");
+        }
+    }
+
+    /// Carries one thing out. False if there is nothing.
+    pub fn step(&mut self) -> bool {
+        let mut out = Effects::default();
+        if let Some((node, input)) = self.inputs.pop_front() {
             let Some(home) = self.homes.get_mut(&node) else {
-                continue;
+                return true;
             };
             if self.printing {
                 let _ = writeln!(self.log, "{node:?} <- {}", describe_input(&input));
@@ -172,11 +191,18 @@ impl House {
                 if self.printing {
                     let _ = writeln!(self.log, "{node:?}    event {event:?}");
                 }
+                match event {
+                    Event::Sometimes(mark) => *self.marks.entry((node, mark)).or_default() += 1,
+                    Event::Note(text) => self.notes.push((node, text)),
+                    _ => {}
+                }
             }
             for effect in out.effects.drain(..) {
                 self.carry_out(node, effect);
             }
+            return true;
         }
+        false
     }
 
     fn carry_out(&mut self, node: NodeId, effect: Effect) {
@@ -197,7 +223,11 @@ impl House {
             Effect::Send { to, envelope } => {
                 let frame = joined(envelope.encode()).split_off(4);
                 self.largest_envelope = self.largest_envelope.max(frame.len());
-                let envelope = Envelope::decode(frame.freeze()).expect("an envelope can be read");
+                let mut envelope = Envelope::decode(frame.freeze()).expect("an envelope can be read");
+                (self.spoils)(&mut envelope);
+                if (self.loses)(node, to, &envelope) {
+                    return;
+                }
                 self.inputs.push_back((to, Input::Peer { from: node, envelope }));
             }
             Effect::Disk { op, command } if (self.slow)(&command) => self.kept.push((node, op, command)),
