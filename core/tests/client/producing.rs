@@ -162,11 +162,11 @@ fn a_refusal_before_the_append_is_definite_and_stops_nobody_else() {
         world.wait(call).unwrap();
     }
     assert_eq!(world.cluster.partition("t", 0).values(), numbered(4));
-    assert_eq!(world.cluster.next_producer, 2, "the sequence has a gap: another producer id");
+    assert_eq!(world.cluster.partition("t", 0).epochs(), [1], "the sequence has a gap: the next epoch");
 }
 
 #[test]
-fn a_log_that_lost_the_sequence_gets_a_new_producer() {
+fn a_log_that_lost_the_sequence_gets_the_next_epoch() {
     let mut world = world(single());
     let first = world.call(produce("t", 0, "0"));
     world.wait(first).unwrap();
@@ -174,7 +174,8 @@ fn a_log_that_lost_the_sequence_gets_a_new_producer() {
     let second = world.call(produce("t", 0, "1"));
     world.wait(second).unwrap();
     assert_eq!(world.cluster.partition("t", 0).values(), numbered(2));
-    assert_eq!(world.cluster.next_producer, 2);
+    assert_eq!(world.cluster.partition("t", 0).epochs(), [1]);
+    assert_eq!(world.cluster.next_producer, 1, "no other id is needed for that");
 }
 
 #[test]
@@ -200,7 +201,7 @@ fn a_log_that_lost_the_sequence_of_a_doubtful_batch_leaves_it_unknown() {
 }
 
 #[test]
-fn a_batch_that_was_sent_and_never_answered_is_unknown_and_the_next_one_has_another_producer() {
+fn a_batch_that_was_sent_and_never_answered_is_unknown_and_the_next_one_has_another_epoch() {
     let mut world = world(single());
     let first = world.call(produce("t", 0, "0"));
     world.wait(first).unwrap();
@@ -214,7 +215,8 @@ fn a_batch_that_was_sent_and_never_answered_is_unknown_and_the_next_one_has_anot
     let next = world.call(produce("t", 0, "1"));
     world.wait(next).unwrap();
     assert_eq!(world.cluster.partition("t", 0).values(), numbered(2));
-    assert_eq!(world.cluster.next_producer, 2);
+    assert_eq!(world.cluster.partition("t", 0).epochs(), [1]);
+    assert_eq!(world.cluster.next_producer, 1, "no other id is needed for that");
 }
 
 #[test]
