@@ -62,6 +62,10 @@ pub enum Mutant {
     SaidTwice,
     /// No bug: checkpoints come as often as they can.
     CheckpointsAllTheTime,
+    /// An older snapshot is installed over newer state.
+    SnapshotRegress,
+    /// A checkpoint is marked before what it names is synced.
+    CheckpointAhead,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -127,6 +131,8 @@ mod registry {
         ),
         (Mutant::ProducersEarly, "producers-early", "the producer table learns of batches when proposed"),
         (Mutant::SequenceGapAccepted, "sequence-gap-accepted", "a batch is accepted before the one that precedes it"),
+        (Mutant::SnapshotRegress, "snapshot-regress", "an older snapshot is installed over newer state"),
+        (Mutant::CheckpointAhead, "checkpoint-ahead", "a checkpoint is marked before its files are synced"),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.

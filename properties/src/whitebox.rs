@@ -31,7 +31,7 @@
 //! | `configuration-jump` | quorums of successive configurations overlap |
 //! | `unexplained` | every event fits into a life |
 //!
-//! Does not know clients, records, or what entries mean. A snapshot has no event; [`Whitebox::installed`] tells of one.
+//! Does not know clients, records, or what entries mean.
 
 mod config;
 mod group;
@@ -40,7 +40,7 @@ mod replica;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidelog_core::event::Event;
-use tidelog_core::id::{GroupId, Index, NodeId, Offset, Term};
+use tidelog_core::id::{GroupId, NodeId, Offset, Term};
 
 use crate::violation::{Verdict, Violation};
 use group::{At, Group};
@@ -75,7 +75,9 @@ impl Whitebox {
             | Event::Serving { group, .. }
             | Event::Deposed { group, .. }
             | Event::Configured { group, .. }
-            | Event::Checkpointed { group, .. } => *group,
+            | Event::Checkpointed { group, .. }
+            | Event::Installing { group, .. }
+            | Event::Installed { group, .. } => *group,
             Event::Started => return self.start(now, node),
             Event::Sometimes(_) | Event::Note(_) => return,
         };
@@ -83,13 +85,6 @@ impl Whitebox {
         let started = self.started.contains(&node);
         let state = self.groups.entry(group).or_insert_with(|| Group::new(group));
         state.observe(At { now, node }, event, started, &mut self.verdict, &mut self.work);
-    }
-
-    /// `node` replaced what it had of `group` by a snapshot that covers everything up to this entry, durably. No event tells
-    /// of this yet: whoever feeds the checker has to know.
-    pub fn installed(&mut self, now: u64, node: NodeId, group: GroupId, index: Index, term: Term) {
-        let state = self.groups.entry(group).or_insert_with(|| Group::new(group));
-        state.installed(At { now, node }, (index, term), &mut self.verdict, &mut self.work);
     }
 
     /// `node` sends something of `group` in `term` to another broker, a pre-vote excepted, which binds nobody.

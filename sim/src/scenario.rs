@@ -96,6 +96,10 @@ pub struct Sizes {
     pub segment_write: u64,
     /// See [`Settings::tail_bytes`].
     pub tail: u64,
+    /// See [`Settings::window_bytes`].
+    pub window: u64,
+    /// See [`Settings::copy_piece_bytes`].
+    pub piece: u32,
     /// See [`Settings::checkpoint_bytes`].
     pub checkpoint: u64,
 }
@@ -209,6 +213,8 @@ impl Scenario {
         settings.journal_files_target = self.sizes.journal_files;
         settings.segment_write_bytes = self.sizes.segment_write;
         settings.tail_bytes = self.sizes.tail;
+        settings.window_bytes = self.sizes.window;
+        settings.copy_piece_bytes = self.sizes.piece;
         settings.checkpoint_bytes = self.sizes.checkpoint;
         settings
     }
@@ -266,6 +272,8 @@ fn draw_sizes(rng: &mut Rng) -> Sizes {
         segment_write: [512, 2 * 1024, 2 * 1024, 8 * 1024][rng.below(4) as usize],
         tail: [8, 32, 64, 256][rng.below(4) as usize] * 1024,
         checkpoint: [16, 32, 64, 128][rng.below(4) as usize] * 1024,
+        window: [8, 16, 32, 32, 64, 1024][rng.below(6) as usize] * 1024,
+        piece: [512, 4 * 1024, 4 * 1024, 32 * 1024][rng.below(4) as usize],
     }
 }
 

@@ -125,7 +125,7 @@ impl Broker {
         if batch.compression() == Compression::Zstd && header.api_version < 7 {
             return Err(ErrorCode::UnsupportedCompressionType);
         }
-        let voters = replica.raft.members().iter().filter(|member| member.2).count();
+        let voters = replica.raft.voters();
         let needed = usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX);
         if acks == ACKS_ALL && needed > voters {
             return Err(ErrorCode::NotEnoughReplicas);
@@ -193,7 +193,7 @@ impl Broker {
                 match self.replicas.get(&group) {
                     // What is applied is held by a majority: only more than that has to be counted.
                     Some(replica) if replica.raft.leading() => {
-                        let quorum = replica.raft.members().iter().filter(|member| member.2).count() / 2 + 1;
+                        let quorum = replica.raft.voters() / 2 + 1;
                         if needed <= quorum || replica.raft.holders(index) >= needed {
                             *slot = Slot::Done(Ok(placed));
                         } else {

@@ -36,7 +36,7 @@ use recovery::{Recovery, Step};
 use writer::Writer;
 
 /// The version of the format this build writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// One entry of a group's Raft log. All but index and term is opaque here.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,17 +64,14 @@ pub struct HardState {
     pub commit: Index,
 }
 
-/// A checkpoint mark: replaces the group's previous mark as a whole, or not at all.
+/// A checkpoint mark: replaces the group's previous mark as a whole, or not at all. It lets go of the entries it covers: the
+/// journal is for recovery, and recovery needs only what no checkpoint has.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mark {
-    /// What the checkpoint covers.
+    /// What the checkpoint covers. Never goes back.
     pub applied: Index,
     /// The term of the entry there.
     pub applied_term: Term,
-    /// Entries up to here are no longer needed from the journal. Never goes back.
-    pub retained: Index,
-    /// The term of the entry there.
-    pub retained_term: Term,
     /// Manifest, conf state and the like; opaque.
     pub body: Bytes,
 }
@@ -143,7 +140,7 @@ pub struct RecoveredGroup {
     pub hard: HardState,
     /// The last mark.
     pub mark: Option<Mark>,
-    /// Contiguous, from behind what the mark retains, as the last truncations and appends left them.
+    /// Contiguous, from behind what the mark covers, as the last truncations and appends left them.
     pub entries: Vec<Entry>,
 }
 
@@ -248,6 +245,12 @@ impl Journal {
         self.gather(|writer| writer.mark(group, mark))
     }
 
+    /// A mark of what was copied from elsewhere: it lets go of every entry of the group, also of those behind what it covers,
+    /// for they follow something else. One frame: the group is what it was, or what the mark says.
+    pub fn install(&mut self, group: GroupId, mark: Mark) -> Ticket {
+        self.gather(|writer| writer.install(group, mark))
+    }
+
     /// Writes entries again that are still needed, so that old files can be released. They keep their append number and
     /// never truncate; those no longer live are left out.
     pub fn carry(&mut self, group: GroupId, entries: Vec<Entry>) -> Ticket {
@@ -335,6 +338,16 @@ impl Journal {
     /// carried. Suspended groups are not among them: they are to be forgotten.
     pub fn relief(&self) -> Vec<GroupId> {
         self.open_writer().map_or_else(Vec::new, Writer::relief)
+    }
+
+    /// How many files hold what some group needs, the one being written included.
+    pub fn files_needed(&self) -> u64 {
+        self.open_writer().map_or(0, |writer| writer.needed() as u64)
+    }
+
+    /// The disk had no room for another file, and still has none as far as is known.
+    pub fn is_full(&self) -> bool {
+        self.open_writer().is_some_and(Writer::is_full)
     }
 
     /// Capacity is nearly exhausted: new produces are refused until marks have released some.

@@ -172,6 +172,12 @@ impl Group {
                     Applied { term: *term, digest: *digest, next_offset: *next_offset, log_start: *log_start, at };
                 self.applied(id, *index, applied, broken);
             }
+            Event::Installing { index, term, .. } => self.replica(id).installing = Some((*index, *term)),
+            Event::Installed { index, term, digest, next_offset, log_start, .. } => {
+                let state =
+                    Applied { term: *term, digest: *digest, next_offset: *next_offset, log_start: *log_start, at };
+                self.installed(id, *index, state, broken, work);
+            }
             Event::Elected { term, .. } => self.elected(at, id, *term, broken),
             Event::Serving { term, .. } => {
                 let replica = self.replica(id);
@@ -228,6 +234,13 @@ impl Group {
             replica.crash();
             replica.node = at.node;
         }
+        // The mark of a snapshot may have become durable without anybody being told.
+        if let Some((index, _)) = replica.installing.take().filter(|(index, _)| *index == applied) {
+            let terms = self.committed_to(index);
+            *work += terms.len() as u64;
+            self.replica(id).install(&terms);
+        }
+        let replica = self.replica(id);
         let (old_term, old_vote) = replica.hard;
         if term < old_term {
             broken.push((

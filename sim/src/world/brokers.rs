@@ -185,7 +185,9 @@ impl World {
                 | Event::HardStatePersisted { .. }
                 | Event::Applied { .. }
                 | Event::Serving { .. }
-                | Event::Configured { .. } => {}
+                | Event::Configured { .. }
+                | Event::Installing { .. }
+                | Event::Installed { .. } => {}
                 Event::Checkpointed { .. } => self.plot(place, 2),
             }
             self.oracle.event(self.now, NodeId(node), &event);
