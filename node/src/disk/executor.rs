@@ -223,7 +223,7 @@ impl Executor {
 
     fn write_zeros(&mut self, file: FileId, open: &File, from: u64, to: u64) -> io::Result<()> {
         if is_aligned(from, to - from)
-            && let Some(direct) = self.files.get_direct(file)?
+            && let Some(direct) = self.files.get_direct_unsynced(file)?
         {
             match self.direct.write_zeros(&direct, from, to) {
                 Err(error) if refuses_direct(&error) => self.files.refuse_direct(),
