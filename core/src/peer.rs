@@ -159,6 +159,8 @@ pub enum MessageKind {
     PreVote = 7,
     /// Its answer.
     PreVoteResponse = 8,
+    /// Campaign now: the leader hands over (section 3.10).
+    TimeoutNow = 9,
 }
 
 impl MessageKind {
@@ -172,6 +174,7 @@ impl MessageKind {
             6 => Self::HeartbeatResponse,
             7 => Self::PreVote,
             8 => Self::PreVoteResponse,
+            9 => Self::TimeoutNow,
             _ => return None,
         })
     }

@@ -25,7 +25,7 @@ use crate::limits::{
 use crate::log::{CopyId, Incoming, Lent, Manifest, Progress, Received};
 use crate::marks;
 use crate::peer::{CopyBody, CopyMessage, Offer};
-use crate::raft::{Admission, Offered, Output};
+use crate::raft::{Admission, Conf, Offered, Output};
 
 /// Files lent to a member.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ struct Lease {
     node: NodeId,
     index: Index,
     index_term: Term,
+    /// The configuration there.
+    conf: Conf,
     lent: Lent,
     /// Ticks since the member said something.
     silent: u32,
@@ -143,7 +145,8 @@ impl Broker {
             replica.raft.report_snapshot(to, false);
             return;
         };
-        let lease = Lease { node, index: replica.marked, index_term: replica.marked_term, lent, silent: 0 };
+        let (index, index_term, conf) = (replica.marked, replica.marked_term, replica.marked_conf.clone());
+        let lease = Lease { node, index, index_term, conf, lent, silent: 0 };
         replica.copying.leases.insert(to, lease);
         let text = format!(
             "broker {node} needs files of {} up to entry {}",
@@ -160,7 +163,7 @@ impl Broker {
         let offer = Offer {
             term: replica.raft.term(),
             index_term: lease.index_term,
-            conf: replica.raft.conf().encode(),
+            conf: lease.conf.encode(),
             manifest: lease.lent.manifest.encode(),
         };
         let (node, message) = (lease.node, message(replica, to, lease.index, CopyBody::Offer(offer)));
@@ -554,7 +557,7 @@ impl Broker {
         let window_bytes = replica.raft.window_bytes();
         replica.machine.log.install(received);
         replica.machine.load(index, index_term, loaded);
-        replica.begin_anew();
+        replica.begin_anew(offered.conf.clone());
         let mut output = Output::default();
         let journal = self.journal.as_mut().expect("a running broker has a journal");
         replica.raft.install(from, &offered, journal, &mut output);

@@ -153,6 +153,7 @@ impl Machine {
         self.applied_term = entry.term;
         let outcome = match EntryHead::decode(&entry.context) {
             // A leader's first entry has no head.
+            _ if entry.change => self.pass(entry.index),
             _ if entry.context.is_empty() => self.begin_term(entry),
             Some(head) => {
                 self.group_time = self.group_time.max(head.stamp);
@@ -190,13 +191,26 @@ impl Machine {
         // The leader checked it before it proposed.
         let batch = Batch::parse(entry.data.clone()).map_err(|_| ErrorCode::CorruptMessage)?;
         producers.expire(self.group_time, PRODUCER_EXPIRES_AFTER_MS);
-        let (base_offset, appended, duplicate) = match producers.check(&batch) {
+        let verdict = match producers.check(&batch) {
+            Verdict::Reject(ErrorCode::OutOfOrderSequenceNumber)
+                if self.mutants.planted(Mutant::SequenceGapAccepted) =>
+            {
+                Verdict::Append
+            }
+            verdict => verdict,
+        };
+        let (base_offset, appended, duplicate) = match verdict {
             Verdict::Append => {
                 let base = self.log.next_offset();
                 let epoch = i32::try_from(entry.term.0).expect("a term fits a leader epoch");
                 self.log.append(batch.assign(base, epoch));
                 producers.record(&batch, base, self.group_time);
+                let stamped = self.mutants.planted(Mutant::StampFromApplied);
+                let base = if stamped { Offset(batch.header().base_offset) } else { base };
                 (base, batch.max_timestamp(), false)
+            }
+            Verdict::Duplicate { timestamp, .. } if self.mutants.planted(Mutant::WrongZeroOffset) => {
+                (Offset(0), timestamp, true)
             }
             Verdict::Duplicate { base_offset, timestamp } => (base_offset, timestamp, true),
             Verdict::Reject(error) => return Err(error),
@@ -233,6 +247,20 @@ impl Machine {
             image.pass(index);
         }
         Outcome::Nothing
+    }
+
+    /// A batch is proposed: gives its bytes for the log, and lets planted bugs do what comes too early.
+    pub(super) fn proposed(&mut self, batch: &Batch) -> Bytes {
+        if let (true, Fold::Partition(producers)) = (self.mutants.planted(Mutant::ProducersEarly), &mut self.fold)
+            && producers.check(batch) == Verdict::Append
+        {
+            producers.record(batch, self.log.next_offset(), self.group_time);
+        }
+        if self.mutants.planted(Mutant::StampFromApplied) {
+            let stamped = batch.assign(self.log.next_offset(), 0);
+            return [stamped.head, stamped.body].concat().into();
+        }
+        batch.bytes()
     }
 
     /// A replica begins to lead.

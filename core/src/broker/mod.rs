@@ -13,7 +13,9 @@ mod fetch;
 mod machine;
 mod mark;
 mod offsets;
+mod pressure;
 mod produce;
+mod quorum;
 mod replica;
 mod session;
 mod startup;
@@ -27,13 +29,14 @@ pub use config::{Boot, Config, Member, Settings};
 pub use status::{GroupStatus, Status};
 
 use crate::controller::image::Image;
-use crate::effect::{DiskCommand, DiskResult, Effect, Effects, Halt, Input};
+use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
-use crate::id::{ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term};
+use crate::id::{ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
 use crate::mutants::Mutant;
+use crate::partition::producers::Producers;
 use crate::peer::Envelope;
 use crate::raft::Token;
 use crate::time::{Duration, Instant, Now};
@@ -71,6 +74,7 @@ enum Call {
     Offsets(offsets::OffsetsCall),
     CreateTopics(admin::CreateCall),
     DeleteTopics(admin::DeleteCall),
+    Admit(quorum::AdmitCall),
 }
 
 impl Call {
@@ -79,7 +83,7 @@ impl Call {
         match self {
             Self::Fetch(call) => Some(call.conn()),
             Self::Offsets(call) => Some(call.conn()),
-            Self::Produce(_) | Self::CreateTopics(_) | Self::DeleteTopics(_) => None,
+            Self::Produce(_) | Self::CreateTopics(_) | Self::DeleteTopics(_) | Self::Admit(_) => None,
         }
     }
 }
@@ -148,9 +152,12 @@ pub struct Broker {
     touched: BTreeSet<GroupId>,
     /// Groups that may want something of the disk.
     thirsty: BTreeSet<GroupId>,
+    /// Groups led here whose members may not be those that the image gives them.
+    forming: BTreeSet<GroupId>,
     /// Groups that wait for the journal.
     writing: BTreeSet<GroupId>,
     sessions: Sessions,
+    pressure: pressure::Pressure,
     next_call: u64,
     calls: BTreeMap<CallId, Call>,
     next_token: u64,
@@ -182,9 +189,13 @@ pub struct Broker {
     idle_since: Option<Instant>,
     admin_changed: bool,
     journal_full: bool,
+    /// The operator wants the broker to end: by then at the latest.
+    stopping: Option<Instant>,
     wake_at: Option<Instant>,
     fetch_rotation: usize,
     steps: u64,
+    /// The planted bug: producer tables of deleted topics, by name and partition. Empty without it.
+    by_name: BTreeMap<(String, usize), Producers>,
 }
 
 /// The planted bug: nothing is durable that should be before a mark names it.
@@ -198,12 +209,15 @@ fn unsynced(command: DiskCommand) -> DiskCommand {
 
 /// How often a broker whose registration is not in the image says again who it is.
 const REGISTER_EVERY: Duration = Duration::from_millis(300);
+/// How long a broker that is to end may take to hand over what it leads.
+const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 
 impl Broker {
     /// A broker at the start of a life. The first input it expects is [`Input::Wake`].
     pub fn new(config: Config, boot: Boot) -> Self {
         assert!(boot.counter > 0, "boots are counted from 1");
-        let files = FileIds::new(boot.counter);
+        let planted = config.mutants.planted(Mutant::BootSeedReused);
+        let files = FileIds::new(if planted { 1 } else { boot.counter });
         let zero = Instant::default();
         Self {
             submissions: submit::Submissions::default(),
@@ -224,8 +238,10 @@ impl Broker {
             routes: BTreeMap::new(),
             touched: BTreeSet::new(),
             thirsty: BTreeSet::new(),
+            forming: BTreeSet::new(),
             writing: BTreeSet::new(),
             sessions: Sessions::default(),
+            pressure: pressure::Pressure::default(),
             next_call: 1,
             calls: BTreeMap::new(),
             next_token: 1,
@@ -248,9 +264,11 @@ impl Broker {
             idle_since: None,
             admin_changed: false,
             journal_full: false,
+            stopping: None,
             wake_at: None,
             fetch_rotation: 0,
             steps: 0,
+            by_name: BTreeMap::new(),
         }
     }
 
@@ -281,7 +299,7 @@ impl Broker {
             Input::Peer { from, envelope } => self.peer(from, envelope, out),
             Input::DiskDone { op, result } => self.disk_done(op, result, out),
             Input::Computed { job, output } => self.computed(job, output, out),
-            Input::Stop => self.halt(Halt::Stopped, out),
+            Input::Stop => self.stopping = self.stopping.or(Some(now.mono + HAND_OVER_MAX)),
         }
         if matches!(self.phase, Phase::Halted) {
             return;
@@ -289,8 +307,30 @@ impl Broker {
         if matches!(self.phase, Phase::Running) {
             self.tick(out);
             self.settle(out);
+        } else if self.journal_full && self.now.mono >= self.next_tick {
+            // Its first file found no room: a broker that starts on a full disk waits for space as any other does.
+            self.journal_full = false;
+            self.journal().retry();
+        }
+        if let Some(deadline) = self.stopping
+            && (now.mono >= deadline || !self.hand_over(out))
+        {
+            return self.halt(Halt::Stopped, out);
         }
         self.ask(out);
+    }
+
+    /// Hands over what this broker leads, wherever somebody can take it. False once there is nothing left to hand over.
+    fn hand_over(&mut self, out: &mut Effects) -> bool {
+        if !matches!(self.phase, Phase::Running) {
+            return false;
+        }
+        let leading =
+            self.replicas.iter_mut().filter_map(|(group, replica)| replica.raft.hand_over().then_some(*group));
+        let leading: Vec<GroupId> = leading.collect();
+        self.touched.extend(&leading);
+        self.settle(out);
+        !leading.is_empty()
     }
 
     fn request(&mut self, conn: ConnId, id: RequestId, request: Request, out: &mut Effects) {
@@ -304,7 +344,10 @@ impl Broker {
             return;
         }
         match body {
-            RequestBody::Produce(request) => self.produce(caller, request, batches, out),
+            RequestBody::Produce(request) => {
+                self.hold_back(conn, out);
+                self.produce(caller, request, batches, out);
+            }
             RequestBody::Fetch(request) => self.fetch(caller, request, out),
             RequestBody::ListOffsets(request) => self.list_offsets(caller, request, out),
             RequestBody::OffsetForLeaderEpoch(request) => self.offset_for_leader_epoch(caller, request, out),
@@ -316,6 +359,8 @@ impl Broker {
             RequestBody::InitProducerId(request) => self.init_producer_id(caller, &request, out),
             RequestBody::DescribeConfigs(request) => self.describe_configs(caller, &request, out),
             RequestBody::DescribeCluster(request) => self.describe_cluster(caller, &request, out),
+            RequestBody::DescribeQuorum(request) => self.describe_quorum(caller, &request, out),
+            RequestBody::AddRaftVoter(request) => self.add_raft_voter(caller, &request, out),
         }
     }
 
@@ -374,6 +419,7 @@ impl Broker {
             Some(Call::Fetch(_)) => self.fetch_expired(id, out),
             Some(Call::Offsets(_)) => self.offsets_expired(id, out),
             Some(Call::CreateTopics(_) | Call::DeleteTopics(_)) => self.finish_admin(id, out),
+            Some(Call::Admit(_)) => self.finish_admit(id, out),
             None => {}
         }
     }
@@ -405,6 +451,10 @@ impl Broker {
 
     fn disk_done(&mut self, op: OpId, result: DiskResult, out: &mut Effects) {
         let owner = self.ops.remove(&op).expect("a disk operation ends once");
+        let result = match result {
+            Err(DiskError::Io(_)) if self.config.mutants.planted(Mutant::SyncErrorIgnored) => Ok(DiskOutput::Done),
+            result => result,
+        };
         match owner {
             Owner::Listing => self.listed(result, out),
             Owner::Journal(tag) => self.journal_done(tag, result, out),
@@ -451,6 +501,12 @@ impl Broker {
             (Some(heard), Some(own)) => Some(if heard.term > own.term { heard } else { own }),
             (heard, own) => own.or(heard),
         }
+    }
+
+    /// The topic of this name as this broker knows it now: its id and the groups of its partitions. For those who watch.
+    pub fn topic(&self, name: &str) -> Option<(TopicId, Vec<GroupId>)> {
+        let topic = self.image()?.topic_named(name)?;
+        Some((topic.id, topic.partitions.iter().map(|partition| partition.group).collect()))
     }
 
     /// The state of the broker at this moment.
@@ -509,6 +565,7 @@ impl Broker {
     /// Asserts every invariant of the broker. Panics with the one that does not hold.
     pub fn check(&self) {
         self.sessions.check();
+        self.pressure.check();
         if let Some(journal) = &self.journal {
             journal.check();
         }

@@ -13,7 +13,8 @@ use crate::id::{GroupId, Index};
 use crate::journal::{self, Journal, Mark, Ticket};
 use crate::log::Manifest;
 use crate::marks;
-use crate::raft::{Committed, Conf, Group, Output, Recovered, Setup, Token};
+use crate::mutants::{Mutant, Mutants};
+use crate::raft::{Committed, Conf, Group, Output, Recovered, Setup, Token, is_change};
 
 /// What came back from the disk of a group that nobody claimed yet: its topic may still be unknown to this broker.
 #[derive(Debug)]
@@ -57,7 +58,12 @@ pub(super) struct Replica {
     /// What the last durable mark covers.
     pub(super) marked: Index,
     pub(super) marked_term: Term,
+    /// The configuration there.
+    pub(super) marked_conf: Conf,
+    /// The configuration at the checkpoint under way.
+    conf: Conf,
     applied_bytes: u64,
+    mutants: Mutants,
     /// Files on their way to followers, or from a leader.
     pub(super) copying: Copying,
 }
@@ -67,7 +73,9 @@ impl Replica {
     pub(super) fn start(setup: Setup, parked: Parked, config: TopicConfig, out: &mut Effects) -> Self {
         let Parked { hard, base, entries, mut machine, conf, restoring, carrying } = parked;
         assert!(!restoring, "a replica starts when its state is read");
+        let mutants = setup.mutants;
         let (marked, marked_term) = (machine.applied, machine.applied_term);
+        let marked_conf = conf.clone().unwrap_or_else(|| Conf::of(&setup.members));
         let mut recovered = Recovered { hard, applied: machine.applied, base, entries, conf };
         recovered.tell(&setup, out);
         let commit = recovered.commit();
@@ -78,6 +86,7 @@ impl Replica {
         }
         recovered.applied = machine.applied;
         let raft = Group::new(setup, recovered);
+        raft.tell(out);
         let mut replica = Self {
             raft,
             machine,
@@ -86,7 +95,10 @@ impl Replica {
             carrying,
             marked,
             marked_term,
+            conf: marked_conf.clone(),
+            marked_conf,
             applied_bytes: 0,
+            mutants,
             copying: Copying::default(),
         };
         replica.machine.log.set_segment_bytes(u64::try_from(config.segment_bytes).unwrap_or(u64::MAX));
@@ -97,6 +109,10 @@ impl Replica {
     pub(super) fn apply(&mut self, entries: Vec<Committed>, out: &mut Effects) -> Vec<(Option<Token>, Index, Outcome)> {
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
+            // Only the bug planted below comes to an entry twice.
+            if entry.index <= self.machine.applied && self.mutants.planted(Mutant::ApplyPastCommit) {
+                continue;
+            }
             self.applied_bytes += (entry.data.len() + entry.context.len()) as u64;
             let outcome = self.machine.apply(&entry, &self.config);
             if let Some(mark) = outcome.mark() {
@@ -111,7 +127,7 @@ impl Replica {
     /// Tells Raft how far the state machine is, and lets go of entries nobody needs.
     pub(super) fn applied(&mut self, out: &mut Effects, output: &mut Output) {
         let was_serving = self.raft.serving();
-        self.raft.applied(self.machine.applied, out, output);
+        self.raft.applied(self.machine.applied.min(self.raft.commit()), out, output);
         self.raft.release();
         if !was_serving && self.raft.serving() {
             self.machine.lead();
@@ -120,6 +136,7 @@ impl Replica {
 
     /// Whether enough was applied since the last mark to be worth another.
     pub(super) fn wants_checkpoint(&self, bytes: u64) -> bool {
+        let bytes = if self.mutants.planted(Mutant::CheckpointsAllTheTime) { 1 } else { bytes };
         self.checkpoint == Checkpoint::Idle && self.applied_bytes >= bytes
     }
 
@@ -130,6 +147,7 @@ impl Replica {
         }
         self.checkpoint = Checkpoint::Writing { applied: (self.machine.applied, self.machine.applied_term) };
         self.applied_bytes = 0;
+        self.conf = self.raft.conf().clone();
         let state = self.machine.state();
         self.machine.log.checkpoint(state);
     }
@@ -157,10 +175,15 @@ impl Replica {
             // What it names is about to be replaced.
             return;
         }
-        let body = MarkBody { manifest: manifest.clone(), conf: self.raft.conf().clone() };
+        let body = MarkBody { manifest: manifest.clone(), conf: self.conf.clone() };
         let ticket =
             journal.mark(self.raft.id(), Mark { applied: applied.0, applied_term: applied.1, body: body.encode() });
         self.checkpoint = Checkpoint::Marking { ticket, applied };
+    }
+
+    /// Whether a checkpoint is under way, up to its mark.
+    pub(super) fn is_checkpointing(&self) -> bool {
+        self.checkpoint != Checkpoint::Idle
     }
 
     /// Whether a mark waits for the journal.
@@ -176,13 +199,15 @@ impl Replica {
             self.checkpoint = Checkpoint::Idle;
             (self.marked, self.marked_term) = applied;
             self.machine.log.checkpoint_marked();
-            self.raft.checkpointed(applied.0, applied.1);
+            self.marked_conf = self.conf.clone();
+            self.raft.checkpointed(applied.0, applied.1, &self.marked_conf);
             out.event(Event::Checkpointed { group: self.raft.id(), applied: applied.0 });
         }
     }
 
     /// The files that were copied are what the replica is now: its last checkpoint is what they cover.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self, conf: Conf) {
+        self.marked_conf = conf;
         (self.marked, self.marked_term) = (self.machine.applied, self.machine.applied_term);
         self.checkpoint = Checkpoint::Idle;
         self.carrying = None;
@@ -213,11 +238,20 @@ fn committed(entry: &journal::Entry) -> Committed {
         term: entry.term,
         context: entry.context.clone(),
         data: entry.data.clone(),
+        change: is_change(entry.kind),
         token: None,
     }
 }
 
 impl Replica {
+    /// The planted bug: what a leader has appended and not committed, to be applied.
+    pub(super) fn appended(&self) -> Vec<Committed> {
+        match self.mutants.planted(Mutant::ApplyPastCommit) && self.raft.serving() {
+            true => self.raft.entries_after(self.machine.applied).iter().map(committed).collect(),
+            false => Vec::new(),
+        }
+    }
+
     /// The planted bug: what is appended and not committed, as if it were.
     pub(super) fn uncommitted(&self) -> Vec<bytes::Bytes> {
         let mut next = self.machine.log.next_offset();

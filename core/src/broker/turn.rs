@@ -10,6 +10,7 @@ use crate::journal::Ticket;
 use crate::kafka::ErrorCode;
 use crate::limits::ENVELOPE_PAYLOAD_BYTES_MAX;
 use crate::log;
+use crate::mutants::Mutant;
 use crate::peer::Envelope;
 use crate::raft::{Output, Token};
 
@@ -33,6 +34,7 @@ impl Broker {
                 self.journal().retry();
             }
             self.copy_tick(out);
+            self.form_groups();
             self.seal_idle_journal();
             self.submit_due(out);
             self.admin_changed = true;
@@ -100,8 +102,10 @@ impl Broker {
         let mut output = Output::default();
         replica.raft.pump(journal, out, &mut output);
         let mut outcomes = Vec::new();
-        if !output.committed.is_empty() {
-            let committed = std::mem::take(&mut output.committed);
+        let past = replica.appended();
+        if !output.committed.is_empty() || !past.is_empty() {
+            let mut committed = std::mem::take(&mut output.committed);
+            committed.extend(past);
             outcomes = replica.apply(committed, out);
             replica.applied(out, &mut output);
             // Applying may have made the group ready for more.
@@ -119,6 +123,7 @@ impl Broker {
             self.came_of(group, token, index, outcome, out);
         }
         if serving && !was_serving {
+            self.forming.insert(group);
             self.announce(group);
             self.admin_changed = true;
             if group == GroupId::CONTROLLER {
@@ -133,7 +138,11 @@ impl Broker {
     pub(super) fn deliver(&mut self, group: GroupId, output: Output, out: &mut Effects) {
         let Output { messages, snapshots, committed, lost, readable, unreadable } = output;
         assert!(committed.is_empty(), "what is committed was applied");
+        let twice = self.config.mutants.planted(Mutant::SaidTwice);
         for (node, message) in messages {
+            if twice {
+                self.envelope(node).messages.push(message.clone());
+            }
             self.envelope(node).messages.push(message);
         }
         for (node, to) in snapshots {
@@ -269,6 +278,7 @@ impl Broker {
             };
             log.evict_tail(tail_bytes);
             log.commands(&mut self.files, &mut wanted);
+            self.pressure.note(group, self.replicas.get(&group));
             commands.extend(wanted.drain(..).map(|(tag, command)| (Owner::Log(group, tag), command)));
         }
         if let Some(journal) = &mut self.journal {
@@ -278,6 +288,9 @@ impl Broker {
         for (owner, command) in commands {
             self.disk(owner, command, out);
         }
+        if running {
+            self.weigh(out);
+        }
         self.bury(out);
         for (to, envelope) in std::mem::take(&mut self.outbox) {
             if !envelope.is_empty() {
@@ -285,7 +298,7 @@ impl Broker {
                 out.effects.extend(parts.map(|envelope| Effect::Send { to, envelope }));
             }
         }
-        if running {
+        if running || self.journal_full {
             let deadline = self.deadlines.first().map_or(self.next_tick, |(deadline, _)| *deadline);
             let wake = deadline.min(self.next_tick);
             if self.wake_at != Some(wake) {

@@ -31,6 +31,7 @@ use bytes::Bytes;
 
 use crate::effect::{DiskCommand, DiskResult};
 use crate::id::{ClusterId, DirectoryId, FileId, FileIds, GroupId, Index, ReplicaId, Term};
+use crate::mutants::Mutants;
 use recovery::{Recovery, Step};
 use writer::Writer;
 
@@ -178,6 +179,7 @@ pub enum Done {
 #[derive(Debug)]
 pub struct Journal {
     state: State,
+    mutants: Mutants,
 }
 
 #[derive(Debug)]
@@ -198,7 +200,16 @@ impl Journal {
     pub fn open(settings: Settings, identity: Identity, files: Vec<(FileId, u64)>) -> Self {
         let sector = settings.sector_bytes;
         assert!(sector >= 512 && sector.is_power_of_two(), "sectors are 512 bytes or more");
-        Self { state: State::Recovering(Box::new(Recovery::new(settings, identity, files))) }
+        let state = State::Recovering(Box::new(Recovery::new(settings, identity, files)));
+        Self { state, mutants: Mutants::default() }
+    }
+
+    /// Plants a bug, before anything else happens.
+    pub(crate) fn plant(&mut self, mutants: Mutants) {
+        self.mutants = mutants;
+        if let State::Recovering(recovery) = &mut self.state {
+            recovery.mutants = mutants;
+        }
     }
 
     fn gather(&mut self, gather: impl FnOnce(&mut Writer) -> Ticket) -> Ticket {
@@ -273,7 +284,10 @@ impl Journal {
             State::Recovering(recovery) => match recovery.done(tag, result, &mut out) {
                 Step::Reading => {}
                 Step::Stopped => self.state = State::Stopped,
-                Step::Found(writer, recovered) => self.state = State::Open { writer, recovered: Some(recovered) },
+                Step::Found(mut writer, recovered) => {
+                    writer.mutants = self.mutants;
+                    self.state = State::Open { writer, recovered: Some(recovered) };
+                }
             },
             State::Open { writer, recovered } => {
                 let open = writer.done(tag, result, &mut out);
@@ -324,6 +338,16 @@ impl Journal {
     /// carried. Suspended groups are not among them: they are to be forgotten.
     pub fn relief(&self) -> Vec<GroupId> {
         self.open_writer().map_or_else(Vec::new, Writer::relief)
+    }
+
+    /// How many files hold what some group needs, the one being written included.
+    pub fn files_needed(&self) -> u64 {
+        self.open_writer().map_or(0, |writer| writer.needed() as u64)
+    }
+
+    /// The disk had no room for another file, and still has none as far as is known.
+    pub fn is_full(&self) -> bool {
+        self.open_writer().is_some_and(Writer::is_full)
     }
 
     /// Capacity is nearly exhausted: new produces are refused until marks have released some.

@@ -112,7 +112,6 @@ impl Table {
 
     /// Whether some group needs entries of this file.
     pub(super) fn needs(&self, sequence: u64) -> bool {
-        // mutant: recycle-early (answer false while a group still needs the file)
         self.runs_in.contains_key(&sequence)
     }
 
@@ -163,7 +162,7 @@ impl Table {
         Ok(())
     }
 
-    fn truncate(&mut self, id: GroupId, from: Index) {
+    pub(super) fn truncate(&mut self, id: GroupId, from: Index) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         while let Some(run) = group.runs.back_mut() {
             if run.last < from {

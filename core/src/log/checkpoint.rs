@@ -92,7 +92,8 @@ impl Log {
     fn drop_dead_segments(&mut self) {
         while let Some(first) = self.segments.front() {
             let Index::File(index) = &first.index else { return };
-            if first.next > self.log_start || first.written < first.len {
+            let busy = first.written < first.len || self.allocating == Some(first.base);
+            if first.next > self.log_start || busy {
                 return;
             }
             self.doomed.extend(first.file);

@@ -53,7 +53,7 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// An index entry stands about every so many bytes.
     pub index_interval_bytes: u64,
-    /// Files grow in steps of so many bytes; above zero.
+    /// Files grow in steps of up to so many bytes, smaller ones first; above zero.
     pub allocate_step: u64,
     /// A write starts when so many bytes are unwritten, or when [`Log::flush`] asks.
     pub write_threshold: u64,
@@ -109,8 +109,10 @@ pub struct Log {
     /// Commands that are out, by tag.
     ops: BTreeMap<u64, Op>,
     next_tag: u64,
-    /// One segment allocation or write is out.
+    /// One segment write is out.
     writing: bool,
+    /// One segment allocation is out, for this segment: it stays until then.
+    allocating: Option<Offset>,
     /// Sealed segments that have no index file yet, ascending.
     unindexed: VecDeque<Offset>,
     index_job: Option<IndexJob>,
@@ -163,6 +165,7 @@ impl Log {
             ops: BTreeMap::new(),
             next_tag: 0,
             writing: false,
+            allocating: None,
             unindexed: VecDeque::new(),
             index_job: None,
             checkpoint: Checkpoint::Idle,

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb::ConfState;
 
-use crate::id::{NodeId, ReplicaId};
+use crate::effect::Effects;
+use crate::event::Event;
+use crate::id::{GroupId, Index, NodeId, ReplicaId};
 use crate::limits::GROUP_MEMBERS_MAX;
 
 /// The configuration of a group.
@@ -60,6 +62,11 @@ fn raw(ids: &[ReplicaId]) -> Vec<u64> {
 
 fn ids(raw: Vec<u64>) -> Vec<ReplicaId> {
     raw.into_iter().map(ReplicaId).collect()
+}
+
+fn sorted(raw: &[u64]) -> Vec<ReplicaId> {
+    let set: BTreeSet<ReplicaId> = raw.iter().copied().map(ReplicaId).collect();
+    set.into_iter().collect()
 }
 
 impl Conf {
@@ -139,9 +146,31 @@ impl Conf {
         Ok(())
     }
 
+    /// Tells those who watch that the group goes by this configuration, from the entry at `index` on.
+    pub(super) fn tell(&self, group: GroupId, index: Index, events: &mut Effects) {
+        let voters = self.nodes.iter().filter(|(_, replica)| self.voters.contains(replica)).copied().collect();
+        events.event(Event::Configured { group, index, voters, outgoing: self.outgoing.clone() });
+    }
+
     /// Whether the replica is in the group.
     pub fn contains(&self, replica: ReplicaId) -> bool {
         self.nodes.iter().any(|(_, id)| *id == replica)
+    }
+
+    /// The configuration that the crate says it is now; `places` tells where replicas are.
+    pub(super) fn from_raft(state: &ConfState, places: impl Fn(ReplicaId) -> Option<NodeId>) -> Self {
+        let mut conf = Self {
+            nodes: Vec::new(),
+            voters: sorted(&state.voters),
+            learners: sorted(&state.learners),
+            outgoing: sorted(&state.voters_outgoing),
+            learners_next: sorted(&state.learners_next),
+            auto_leave: state.auto_leave,
+        };
+        let named: BTreeSet<ReplicaId> =
+            conf.voters.iter().chain(&conf.learners).chain(&conf.outgoing).copied().collect();
+        conf.nodes = named.into_iter().map(|id| (places(id).unwrap_or(NodeId(0)), id)).collect();
+        conf
     }
 
     pub(super) fn to_raft(&self) -> ConfState {

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use raft::eraftpb::{Entry, HardState as RaftHardState, Message, MessageType};
+use raft::eraftpb::{Entry, EntryType, HardState as RaftHardState, Message, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
 
+use super::change::{Change, Member};
 use super::conf::Conf;
 use super::fence::{self, Offered, Refused};
 use super::terms::{Admission, Committed, Output, Recovered, Role, Setup, Token};
@@ -39,6 +40,8 @@ pub struct Group {
     setup: Setup,
     raw: RawNode<Window>,
     campaigns: u64,
+    /// Its leader asked it to take over.
+    invited: bool,
     role: Role,
     role_term: Term,
     writes: VecDeque<Write>,
@@ -53,6 +56,10 @@ pub struct Group {
     applied: Index,
     persisted: Index,
     conf: Conf,
+    /// The entry it comes from.
+    conf_index: Index,
+    /// Where replicas are that this one has to do with: members, and those it was told of.
+    places: BTreeMap<ReplicaId, NodeId>,
     /// A snapshot's mark is on its way to the disk.
     frozen: bool,
 }
@@ -79,6 +86,8 @@ const MESSAGES_INFLIGHT_MAX: usize = 64;
 const UNCOMMITTED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The most bytes of committed entries given out at once.
 const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// A learner that lacks no more entries than this of what is committed may vote.
+const CAUGHT_UP_WITHIN: u64 = 64;
 
 impl Group {
     /// A replica at the start of a life. `recovered.applied` is what its state machine has applied already.
@@ -89,12 +98,19 @@ impl Group {
         hard.term = recovered.hard.term.0;
         hard.vote = recovered.hard.vote.0;
         hard.commit = commit.0;
+        let recovered_conf = recovered.conf.is_some();
         let conf = recovered.conf.unwrap_or_else(|| Conf::of(&setup.members));
+        let founding = setup.members.iter().map(|member| (member.1, member.0));
+        let places = founding.chain(conf.nodes.iter().map(|(node, replica)| (*replica, *node))).collect();
+        let changes: Vec<Entry> = (recovered.entries.iter())
+            .filter(|entry| entry.index <= recovered.applied && fence::entry_type(entry.kind) != EntryType::EntryNormal)
+            .map(|entry| entry_from_journal(entry.clone()))
+            .collect();
         let entries: Vec<Entry> = recovered.entries.into_iter().map(entry_from_journal).collect();
         let mut window = Window::new(hard, conf.to_raft(), recovered.base, entries);
         // A life begins with what its last checkpoint covers.
         if recovered.base.0 > Index(0) {
-            window.set_checkpoint(recovered.base.0, recovered.base.1);
+            window.set_checkpoint(recovered.base.0, recovered.base.1, conf.to_raft());
         }
         let config = raft::Config {
             id: setup.replica.0,
@@ -118,6 +134,7 @@ impl Group {
             setup,
             raw,
             campaigns: 0,
+            invited: false,
             role: Role::Following,
             writes: VecDeque::new(),
             hard_ticket: None,
@@ -131,8 +148,14 @@ impl Group {
             applied: recovered.applied,
             persisted: last,
             conf,
+            conf_index: if recovered_conf { recovered.base.0 } else { Index(0) },
+            places,
             frozen: false,
         };
+        // The state machine applied them before there was a group to be changed.
+        for change in changes {
+            group.reform(&change);
+        }
         group.set_timeout();
         group
     }
@@ -155,7 +178,7 @@ impl Group {
     /// The leader it knows of in its term, itself included.
     pub fn leader(&self) -> Option<(NodeId, ReplicaId)> {
         let leader = ReplicaId(self.raw.raft.leader_id);
-        self.setup.members.iter().find(|member| member.1 == leader).map(|member| (member.0, member.1))
+        self.places.get(&leader).map(|node| (*node, leader))
     }
 
     /// Whether it leads and has applied its own term's first entry.
@@ -210,18 +233,27 @@ impl Group {
 
     /// How many voters hold the entry at `index` durably (meaningful on a leader).
     pub fn holders(&self, index: Index) -> usize {
-        let voter = |id: u64| self.setup.members.iter().any(|member| member.2 && member.1.0 == id);
+        let voter = |id: u64| self.conf.voters.contains(&ReplicaId(id));
         self.raw.raft.prs().iter().filter(|(id, progress)| voter(**id) && progress.matched >= index.0).count()
     }
 
-    /// How many members the group has.
-    pub fn members(&self) -> &[(NodeId, ReplicaId, bool)] {
-        &self.setup.members
+    /// What a member is known to hold durably; only a leader knows of others.
+    pub fn matched(&self, replica: ReplicaId) -> Option<Index> {
+        if replica == self.setup.replica {
+            return Some(self.persisted);
+        }
+        let progress = self.raw.raft.prs().get(replica.0).filter(|_| self.leading())?;
+        Some(Index(progress.matched))
+    }
+
+    /// How many voters the group has; of a joint configuration, the larger half.
+    pub fn voters(&self) -> usize {
+        self.conf.voters.len().max(self.conf.outgoing.len())
     }
 
     fn sole_voter(&self) -> bool {
-        let mut voters = self.setup.members.iter().filter(|member| member.2);
-        voters.next().is_some_and(|member| member.1 == self.setup.replica) && voters.next().is_none()
+        let own = self.setup.replica;
+        self.conf.voters == [own] && self.conf.outgoing.iter().all(|replica| *replica == own)
     }
 
     /// raft-rs redraws its election timeout from a thread's random numbers in many places: whatever it drew is replaced
@@ -268,6 +300,28 @@ impl Group {
         }
     }
 
+    /// Asks the member that is furthest, of those heard of lately, to take over (section 3.10 of Ongaro's dissertation); until
+    /// it does, or time is up, proposals are refused. False if this replica does not lead, or there is nobody to ask.
+    pub fn hand_over(&mut self) -> bool {
+        if !self.leading() {
+            return false;
+        }
+        if self.raw.raft.lead_transferee.is_some() {
+            return true;
+        }
+        let own = self.setup.replica.0;
+        let progress = self.raw.raft.prs();
+        let voters = progress.iter().filter(|(id, _)| **id != own && progress.conf().voters().contains(**id));
+        let heir =
+            voters.filter(|(_, progress)| progress.recent_active).max_by_key(|(id, progress)| (progress.matched, **id));
+        let Some(heir) = heir.map(|(id, _)| *id) else {
+            return false;
+        };
+        self.raw.transfer_leader(heir);
+        self.set_timeout();
+        true
+    }
+
     /// Whether something of it is on its way to the disk.
     pub fn waits_for_disk(&self) -> bool {
         !self.writes.is_empty() || !self.held.is_empty()
@@ -293,6 +347,14 @@ impl Group {
         {
             return Ok(());
         }
+        if message.get_msg_type() == MessageType::MsgTimeoutNow {
+            // raft-rs asserts that a sole voter that wins has nothing unpersisted.
+            if self.sole_voter() {
+                return Err(Refused::Malformed);
+            }
+            self.campaigns += 1;
+            self.invited = true;
+        }
         if self.setup.mutants.planted(Mutant::DuplicateAppendTruncates) {
             self.cut_what_follows(&message);
         }
@@ -307,7 +369,7 @@ impl Group {
     /// # Errors
     /// If it does not.
     pub fn acquainted(&self, node: NodeId, group: GroupId, from: ReplicaId, to: ReplicaId) -> Result<(), Refused> {
-        let member = self.setup.members.iter().any(|member| (member.0, member.1) == (node, from));
+        let member = self.places.get(&from) == Some(&node);
         let ours = group == self.setup.group && to == self.setup.replica && from != to;
         if ours && member { Ok(()) } else { Err(Refused::Stranger) }
     }
@@ -384,6 +446,8 @@ impl Group {
         }
         self.set_timeout();
         self.conf = offer.conf.clone();
+        self.conf_index = offer.index;
+        self.places.extend(offer.conf.nodes.iter().map(|(node, replica)| (*replica, *node)));
         self.applied = offer.index;
         self.persisted = offer.index;
         self.say(messages, output);
@@ -413,8 +477,8 @@ impl Group {
     }
 
     /// A checkpoint is durable: it can be offered.
-    pub fn checkpointed(&mut self, index: Index, term: Term) {
-        self.raw.mut_store().set_checkpoint(index, term);
+    pub fn checkpointed(&mut self, index: Index, term: Term, conf: &Conf) {
+        self.raw.mut_store().set_checkpoint(index, term, conf.to_raft());
     }
 
     /// Whether a member waits for a checkpoint that can be offered.
@@ -489,6 +553,61 @@ impl Group {
         self.set_timeout();
     }
 
+    /// Tells where replicas are that shall be, or were lately, members: a leader may be heard of before the entry that made it one.
+    pub fn introduce(&mut self, members: impl IntoIterator<Item = (NodeId, ReplicaId)>) {
+        self.places.extend(members.into_iter().map(|(node, replica)| (replica, node)));
+    }
+
+    /// Whether the configuration is what it shall be.
+    pub fn is_formed(&self, target: &[Member]) -> bool {
+        Change::is_there(&self.conf, target)
+    }
+
+    /// Takes the next step to the members the group shall have, if it leads and there is one to be taken now.
+    pub fn form(&mut self, target: &[Member]) {
+        // A change that the crate refuses becomes an empty entry without a word: it is asked only when it will not.
+        if !self.serving() || self.raw.raft.has_pending_conf() || self.raw.raft.lead_transferee.is_some() {
+            return;
+        }
+        let (progress, commit) = (self.raw.raft.prs(), self.commit());
+        let caught_up = |replica: ReplicaId| {
+            progress
+                .get(replica.0)
+                .is_some_and(|one| one.matched.saturating_add(CAUGHT_UP_WITHIN) >= commit.0 && one.matched > 0)
+        };
+        let Some(change) = Change::towards(&self.conf, target, self.setup.replica, caught_up) else {
+            return;
+        };
+        let mut entry = Entry::default();
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+        entry.data = change.encode();
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.setup.replica.0;
+        message.entries = vec![entry].into();
+        // Refused for want of room: it is tried again.
+        let _ = self.raw.step(message);
+        self.set_timeout();
+    }
+
+    /// Tells those who watch which configuration the group goes by.
+    pub fn tell(&self, events: &mut Effects) {
+        self.conf.tell(self.setup.group, self.conf_index, events);
+    }
+
+    /// A change is committed: from here on the group goes by the next configuration.
+    fn reform(&mut self, entry: &Entry) {
+        let change = Change::decode(entry.data.clone()).expect("what is in the log was judged");
+        self.places.extend(change.nodes.iter().map(|(node, replica)| (*replica, *node)));
+        // A change that does not fit changes nothing, on every replica alike.
+        if let Ok(state) = self.raw.apply_conf_change(&change.to_raft()) {
+            self.conf = Conf::from_raft(&state, |replica| self.places.get(&replica).copied());
+            self.raw.mut_store().set_conf(state);
+        }
+        self.conf_index = Index(entry.index);
+        self.set_timeout();
+    }
+
     /// Carries everything that came in through the crate: to the journal, to the members, to the state machine.
     pub fn pump(&mut self, journal: &mut Journal, events: &mut Effects, output: &mut Output) {
         if self.frozen {
@@ -521,6 +640,11 @@ impl Group {
             vote: ReplicaId(hard.vote),
             commit: Index(hard.commit),
         });
+        let voted = hard.filter(|_| must_sync).map(|hard| (hard.term, hard.vote));
+        let mut hard = hard;
+        if let Some(hard) = hard.as_mut().filter(|_| self.setup.mutants.planted(Mutant::VoteForgotten)) {
+            hard.vote = ReplicaId(0);
+        }
         let entries = ready.take_entries();
         let last = entries.last().map(|entry| (Index(entry.index), Term(entry.term)));
         let ticket = if entries.is_empty() {
@@ -545,7 +669,6 @@ impl Group {
             self.raw.mut_store().append(&entries);
             Some(journal.append(self.setup.group, records, truncate, hard))
         };
-        let voted = hard.filter(|_| must_sync).map(|hard| (hard.term, hard.vote));
         if voted.is_some() {
             self.hard_ticket = ticket;
         }
@@ -557,7 +680,12 @@ impl Group {
         }
         let immediate = ready.take_messages();
         let mut after = ready.take_persisted_messages();
+        let mut changes = Vec::new();
         for entry in ready.take_committed_entries() {
+            let change = entry.get_entry_type() != EntryType::EntryNormal;
+            if change {
+                changes.push(entry.clone());
+            }
             let (index, term) = (Index(entry.index), Term(entry.term));
             let token = match self.pending.remove(&index) {
                 Some((proposed, token)) if proposed == term => Some(token),
@@ -567,10 +695,15 @@ impl Group {
                 }
                 None => None,
             };
-            output.committed.push(Committed { index, term, context: entry.context, data: entry.data, token });
+            output.committed.push(Committed { index, term, change, context: entry.context, data: entry.data, token });
         }
         self.raw.advance_append_async(ready);
-        if self.hard_ticket.is_some_and(|ticket| ticket > journal.durable()) {
+        for change in changes {
+            self.reform(&change);
+            self.tell(events);
+        }
+        let early = self.sole_voter() && self.setup.mutants.planted(Mutant::SoleVoterSendsEarly);
+        if !early && self.hard_ticket.is_some_and(|ticket| ticket > journal.durable()) {
             self.held.extend(immediate);
         } else {
             self.say(immediate, output);
@@ -597,6 +730,12 @@ impl Group {
         let mut done = Vec::new();
         while self.writes.front().is_some_and(|write| write.ticket <= durable) {
             done.extend(self.writes.pop_front());
+        }
+        if self.setup.mutants.planted(Mutant::PersistedIgnoresTerm) {
+            let written = done.iter().filter_map(|write| write.last).map(|(index, _)| index).max();
+            while self.writes.front().is_some_and(|write| write.last.is_some_and(|(last, _)| Some(last) <= written)) {
+                done.extend(self.writes.pop_front());
+            }
         }
         self.persisted_by(done, events, output);
         if !self.held.is_empty() && self.hard_ticket.is_none_or(|ticket| ticket <= durable) {
@@ -626,8 +765,7 @@ impl Group {
 
     fn say(&mut self, messages: Vec<Message>, output: &mut Output) {
         for message in messages {
-            let node_of =
-                |to: ReplicaId| self.setup.members.iter().find(|member| member.1 == to).map(|member| member.0);
+            let node_of = |to: ReplicaId| self.places.get(&to).copied();
             if message.get_msg_type() == MessageType::MsgSnapshot {
                 // Held back: the files travel first.
                 let to = ReplicaId(message.to);
@@ -679,8 +817,7 @@ impl Group {
     /// what follows its checkpoint, or they would never catch up. False if it keeps more for that alone.
     pub fn trim(&mut self, keep_bytes: u64, lending: bool) -> bool {
         let store = self.raw.store();
-        let bound =
-            (self.leading() && (lending || store.is_wanted())).then(|| store.checkpoint().map_or(Index(0), |at| at.0));
+        let bound = (self.leading() && (lending || store.is_wanted())).then(|| store.checkpoint().unwrap_or_default());
         let to = bound.map_or(self.applied, |bound| bound.min(self.applied));
         self.raw.mut_store().trim(to, keep_bytes);
         self.window_bytes() <= keep_bytes || to == self.applied
@@ -708,6 +845,9 @@ impl Group {
         self.role_term = term;
         if leading {
             self.role = Role::Leading { first: self.last(), serving: false };
+            if std::mem::take(&mut self.invited) {
+                events.event(Event::Sometimes(marks::HANDED_OVER));
+            }
             events.event(Event::Elected { group: self.setup.group, term });
         }
     }
@@ -749,7 +889,7 @@ fn entry_to_journal(entry: &Entry) -> journal::Entry {
     journal::Entry {
         index: Index(entry.index),
         term: Term(entry.term),
-        kind: 0,
+        kind: fence::entry_kind(entry.get_entry_type()),
         context: entry.context.clone(),
         data: entry.data.clone(),
     }
@@ -761,5 +901,6 @@ fn entry_from_journal(entry: journal::Entry) -> Entry {
     raft.term = entry.term.0;
     raft.context = entry.context;
     raft.data = entry.data;
+    raft.set_entry_type(fence::entry_type(entry.kind));
     raft
 }

@@ -7,8 +7,10 @@
 //! What the crate calls a snapshot are files here: its message is held back at this edge until a follower has copied and
 //! synced them, and marked them in its journal. Which files, and how they travel, is not known here.
 //!
-//! Not here yet: membership changes.
 
+// Messages of the crate are made by its protobuf code: a default, then fields.
+#[allow(clippy::field_reassign_with_default)]
+mod change;
 mod conf;
 // Messages of the crate are made by its protobuf code: a default, then fields.
 #[allow(clippy::field_reassign_with_default)]
@@ -18,6 +20,9 @@ mod group;
 mod terms;
 mod window;
 
+pub(crate) use fence::is_change;
+
+pub use change::{Change, Member};
 pub use conf::Conf;
 pub use fence::{Offered, Refused};
 pub use group::Group;

@@ -22,7 +22,7 @@ pub struct Setup {
     pub group: GroupId,
     /// This replica.
     pub replica: ReplicaId,
-    /// Every member: where it is, which replica it has, whether it votes.
+    /// The members the group began with: where each is, which replica it has, whether it votes.
     pub members: Vec<(NodeId, ReplicaId, bool)>,
     /// The seed of this incarnation of the broker.
     pub seed: u64,
@@ -73,13 +73,6 @@ impl Recovered {
             applied: self.applied,
             last: self.last(),
         });
-        let voters = setup.members.iter().filter(|member| member.2).map(|member| (member.0, member.1));
-        events.event(Event::Configured {
-            group: setup.group,
-            index: Index(0),
-            voters: voters.collect(),
-            outgoing: Vec::new(),
-        });
     }
 }
 
@@ -115,6 +108,8 @@ pub struct Committed {
     pub index: Index,
     /// Its term.
     pub term: Term,
+    /// Whether it changes the configuration, and holds nothing for the state machine.
+    pub change: bool,
     /// What its proposer said beside the data; empty for a leader's first entry.
     pub context: Bytes,
     /// Its data.

@@ -23,8 +23,10 @@ pub(super) struct Window {
     entries: VecDeque<Entry>,
     /// What the entries take, as counted against the budget.
     bytes: u64,
-    /// What the last durable checkpoint covers.
-    checkpoint: Option<(Index, Term)>,
+    /// What the last durable checkpoint covers, and the configuration there.
+    checkpoint: Option<(Index, Term, ConfState)>,
+    /// The member that asked for files last.
+    wanted_by: Cell<u64>,
     /// For so many ticks more a member is known to need files.
     wanted: Cell<u32>,
 }
@@ -42,7 +44,8 @@ impl Window {
     pub(super) fn new(hard: HardState, conf: ConfState, base: (Index, Term), entries: Vec<Entry>) -> Self {
         let bytes = entries.iter().map(bytes_of).sum();
         let entries = entries.into();
-        let window = Self { hard, conf, base, entries, bytes, checkpoint: None, wanted: Cell::new(0) };
+        let window =
+            Self { hard, conf, base, entries, bytes, checkpoint: None, wanted_by: Cell::new(0), wanted: Cell::new(0) };
         window.check();
         window
     }
@@ -104,14 +107,19 @@ impl Window {
         self.bytes
     }
 
+    /// A change of the configuration was applied.
+    pub(super) fn set_conf(&mut self, conf: ConfState) {
+        self.conf = conf;
+    }
+
     /// A checkpoint is durable.
-    pub(super) fn set_checkpoint(&mut self, index: Index, term: Term) {
-        self.checkpoint = Some((index, term));
+    pub(super) fn set_checkpoint(&mut self, index: Index, term: Term, conf: ConfState) {
+        self.checkpoint = Some((index, term, conf));
     }
 
     /// What the last durable checkpoint covers.
-    pub(super) fn checkpoint(&self) -> Option<(Index, Term)> {
-        self.checkpoint
+    pub(super) fn checkpoint(&self) -> Option<Index> {
+        self.checkpoint.as_ref().map(|checkpoint| checkpoint.0)
     }
 
     /// A tick of time.
@@ -124,14 +132,17 @@ impl Window {
         self.wanted.get() > 0
     }
 
-    /// The checkpoint that can be offered: what follows it is in memory.
-    fn offerable(&self) -> Option<(Index, Term)> {
-        self.checkpoint.filter(|(index, _)| *index >= self.base.0 && index.0 > 0)
+    /// The checkpoint that can be offered to this member: what follows it is in memory, and it knows of the member.
+    fn offerable(&self, to: u64) -> Option<&(Index, Term, ConfState)> {
+        self.checkpoint.as_ref().filter(|(index, _, conf)| {
+            let mut members = conf.voters.iter().chain(&conf.learners).chain(&conf.voters_outgoing);
+            *index >= self.base.0 && index.0 > 0 && members.any(|member| *member == to)
+        })
     }
 
     /// Whether a member waits for a checkpoint that can be offered.
     pub(super) fn lacks_checkpoint(&self) -> bool {
-        self.is_wanted() && self.offerable().is_none()
+        self.is_wanted() && self.offerable(self.wanted_by.get()).is_none()
     }
 
     /// Everything up to here was copied as files: nothing else is left.
@@ -139,8 +150,8 @@ impl Window {
         self.entries.clear();
         self.bytes = 0;
         self.base = (index, term);
+        self.checkpoint = Some((index, term, conf.clone()));
         self.conf = conf;
-        self.checkpoint = Some((index, term));
     }
 
     pub(super) fn check(&self) {
@@ -199,12 +210,13 @@ impl Storage for Window {
         Ok(self.last().0)
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> Result<Snapshot> {
+    fn snapshot(&self, request_index: u64, to: u64) -> Result<Snapshot> {
         self.wanted.set(WANTED_TICKS);
-        let Some((index, term)) = self.offerable().filter(|(index, _)| index.0 >= request_index) else {
+        self.wanted_by.set(to);
+        let Some((index, term, conf)) = self.offerable(to).filter(|checkpoint| checkpoint.0.0 >= request_index) else {
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         };
-        Ok(snapshot(index, term, self.conf.clone()))
+        Ok(snapshot(*index, *term, conf.clone()))
     }
 }
 
