@@ -18,6 +18,19 @@ pub const ENTRIES_CARRIED: &str = "entries-carried";
 pub const FETCHED_FROM_DISK: &str = "fetched-from-disk";
 /// A group came back with committed entries that its checkpoint did not cover.
 pub const REAPPLIED: &str = "reapplied";
+/// A replica leads because its predecessor asked it to.
+pub const HANDED_OVER: &str = "handed-over";
+
+/// A connection that produces was muted because the disk was behind.
+pub const PRODUCER_HELD_BACK: &str = "producer-held-back";
+/// A follower copied segments from its leader.
+pub const SEGMENTS_COPIED: &str = "segments-copied";
+/// A follower copied only what it did not have of its leader's segments.
+pub const SUFFIX_COPIED: &str = "suffix-copied";
+/// What was copied took the place of what a follower had.
+pub const SNAPSHOT_INSTALLED: &str = "snapshot-installed";
+/// A follower was silent for too long, and its leader's files are its no more.
+pub const LEASE_EXPIRED: &str = "lease-expired";
 
 /// Every mark there is.
 pub const ALL: &[&str] = &[
@@ -29,4 +42,10 @@ pub const ALL: &[&str] = &[
     ENTRIES_CARRIED,
     FETCHED_FROM_DISK,
     REAPPLIED,
+    HANDED_OVER,
+    PRODUCER_HELD_BACK,
+    SEGMENTS_COPIED,
+    SUFFIX_COPIED,
+    SNAPSHOT_INSTALLED,
+    LEASE_EXPIRED,
 ];

@@ -133,13 +133,7 @@ fn lie(house: &mut House, raft: RaftMessage) {
         cluster: ClusterId([7; 16]),
         from: NodeId(2),
         to: ONE,
-        messages: vec![GroupMessage {
-            group: GroupId::CONTROLLER,
-            from: ReplicaId(2),
-            to: ReplicaId(1),
-            held_by_all: Index(0),
-            raft,
-        }],
+        messages: vec![GroupMessage { group: GroupId::CONTROLLER, from: ReplicaId(2), to: ReplicaId(1), raft }],
         ..Envelope::default()
     };
     house.inputs.push_back((ONE, Input::Peer { from: NodeId(2), envelope }));
@@ -262,8 +256,7 @@ fn late_rejections_do_not_silence_a_follower() {
             reject_hint: Index(1),
             ..RaftMessage::default()
         };
-        let message =
-            GroupMessage { group: lead.group, from: follower.replica, to: lead.replica, held_by_all: Index(0), raft };
+        let message = GroupMessage { group: lead.group, from: follower.replica, to: lead.replica, raft };
         let envelope = Envelope {
             cluster: ClusterId([7; 16]),
             from: other,
@@ -358,4 +351,18 @@ fn no_epoch_has_no_end() {
     };
     let answer = &response.topics[0].partitions[0];
     assert_eq!((answer.leader_epoch, answer.end_offset), (-1, -1));
+}
+
+/// A broker that starts on a full disk has no file for its journal; once there is room it goes on by itself.
+#[test]
+fn a_broker_that_starts_on_a_full_disk_waits_for_space() {
+    let mut house = House::new(1);
+    house.homes.remove(&ONE);
+    house.start(ONE, Disk { full: true, ..Disk::default() }, 1);
+    house.settle();
+    house.pass(Duration::from_secs(1));
+    assert!(!house.homes[&ONE].broker.status().ready);
+    house.homes.get_mut(&ONE).expect("it lives").disk.full = false;
+    house.pass(Duration::from_secs(1));
+    assert_eq!(house.homes[&ONE].broker.status().waiting_for, "");
 }

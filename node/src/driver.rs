@@ -357,7 +357,9 @@ fn log(event: Event, now: Instant, notes: &mut Notes) {
         | Event::Deposed { .. }
         | Event::Configured { .. }
         | Event::Recovered { .. }
-        | Event::Checkpointed { .. } => debug!(?event),
+        | Event::Checkpointed { .. }
+        | Event::Installing { .. }
+        | Event::Installed { .. } => debug!(?event),
         Event::Appended { .. }
         | Event::Persisted { .. }
         | Event::HardStatePersisted { .. }

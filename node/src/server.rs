@@ -291,8 +291,8 @@ fn membership(options: &Options, directory: &DataDir) -> (ClusterId, Vec<Member>
     let Some(cluster) = &options.cluster else {
         return (directory.cluster(), vec![member(options.node, 1)]);
     };
-    let list = cluster.to_string();
-    let half = |label| list.bytes().fold(mix(label), |hash, byte| mix(hash ^ u64::from(byte)));
+    // Addresses may change.
+    let half = |label| cluster.voters().fold(mix(label), |hash, node| mix(hash ^ u64::from(node.0)));
     let id = (u128::from(half(1)) << 64) | u128::from(half(2));
     let members = cluster.voters().map(|node| member(node, u64::from(node.0))).collect();
     (ClusterId(id.to_be_bytes()), members)

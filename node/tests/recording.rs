@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{Client, Scratch, api_versions, options};
@@ -176,6 +177,14 @@ fn a_recording_that_is_changed_or_cut_is_told() {
     drop(client);
     stop(server);
     let whole = fs::read(&file).expect("a recording");
+    let replayed = |file: &Path| {
+        let run = Command::new(env!("CARGO_BIN_EXE_tidelog")).arg("replay").arg(file).output();
+        run.expect("the program runs")
+    };
+    let said = replayed(&file);
+    assert!(said.status.success() && said.stdout.ends_with(b"steps, every effect the same\n"), "{said:?}");
+    let said = replayed(&scratch.join("data").join("meta.json"));
+    assert!(said.status.code() == Some(1) && said.stderr.ends_with(b"of this version wrote\n"), "{said:?}");
     let steps = again(&file).steps;
 
     for cut in [0, 1, 16] {

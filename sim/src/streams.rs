@@ -24,3 +24,5 @@ pub(crate) const WORKLOAD: u64 = 10;
 pub(crate) const NEMESIS: u64 = 11;
 /// Cluster and directory ids: `[IDENTITY, node]`.
 pub(crate) const IDENTITY: u64 = 12;
+/// Power losses in the worst moments: `[AMBUSH]`.
+pub(crate) const AMBUSH: u64 = 13;

@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 
 pub use api::{
     Assignment, Broker, CallId, Config, ConfigEntry, Consumed, Effect, Failure, Input, Operation, Outcome, Partition,
-    Position, Progress, Record, Resource, Topic,
+    Position, Progress, QuorumMember, Record, Resource, Topic,
 };
 
 use calls::{Calls, Owner, What};
@@ -145,11 +145,14 @@ impl Client {
                 begin(What::Create { name, partitions, replication_factor, configs });
             }
             Operation::DeleteTopic { name } => begin(What::Delete { name }),
+            Operation::DeleteTopicById { id } => begin(What::DeleteById { id }),
             Operation::Describe { topics } => {
                 let may_create = self.may_create;
                 begin(What::Describe { topics, may_create });
             }
             Operation::DescribeConfigs { resource } => begin(What::Configs { resource }),
+            Operation::DescribeQuorum => begin(What::Quorum),
+            Operation::Admit { node, directory } => begin(What::Admit { node, directory }),
         }
     }
 
@@ -252,6 +255,10 @@ fn refusal(operation: &Operation) -> Option<Failure> {
         Operation::Seek { to } => named(&to.topic),
         Operation::Describe { topics } => topics.iter().flatten().find_map(|topic| named(topic)),
         Operation::DescribeConfigs { resource: Resource::Topic(topic) } => named(topic),
-        Operation::DescribeConfigs { resource: Resource::Broker(_) } | Operation::Poll { .. } => None,
+        Operation::DescribeConfigs { resource: Resource::Broker(_) }
+        | Operation::DeleteTopicById { .. }
+        | Operation::DescribeQuorum
+        | Operation::Admit { .. }
+        | Operation::Poll { .. } => None,
     }
 }

@@ -3,11 +3,13 @@
 //! A command that fails says one sentence on stderr, cause and cure, and the process ends with 1; what clap refuses, with 2.
 
 mod client;
+mod cluster;
 mod consume;
 mod driver;
 mod format;
 mod node;
 mod produce;
+mod replay;
 mod topic;
 
 use std::process::ExitCode;
@@ -16,10 +18,12 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 pub use client::ClientArgs;
+pub use cluster::{ClusterArgs, ClusterCommand};
 pub use consume::ConsumeArgs;
 pub use format::Format;
 pub use node::NodeArgs;
 pub use produce::{Acks, ProduceArgs};
+pub use replay::ReplayArgs;
 pub use topic::{TopicArgs, TopicCommand};
 
 /// A partitioned, durable log that speaks the Kafka wire protocol.
@@ -41,10 +45,14 @@ pub enum Command {
     Node(NodeArgs),
     /// Create, list, describe and delete topics
     Topic(TopicArgs),
+    /// Show who is in the cluster, and admit brokers whose disks were empty
+    Cluster(ClusterArgs),
     /// Write the lines of stdin to a topic
     Produce(ProduceArgs),
     /// Print the records of a topic
     Consume(ConsumeArgs),
+    /// Run a recording of a node again, and compare every effect
+    Replay(ReplayArgs),
 }
 
 /// Does what the command line says, and tells how the process ends.
@@ -53,8 +61,10 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Node(args) => node::run(args),
         Command::Topic(args) => topic::run(args),
+        Command::Cluster(args) => cluster::run(args),
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),
+        Command::Replay(args) => replay::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

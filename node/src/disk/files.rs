@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use rustix::fs::OFlags;
 use tidelog_core::id::FileId;
@@ -20,6 +20,8 @@ pub(super) enum Access {
     Cached,
     /// Past it (`O_DIRECT`), each write durable when it is done (`O_DSYNC`).
     Direct,
+    /// Past it, and durable when it is synced.
+    DirectUnsynced,
 }
 
 /// The files of one directory.
@@ -30,6 +32,8 @@ pub struct Files {
     open: Mutex<Open>,
     /// Whether the file system refused to be written past the page cache.
     direct_refused: AtomicBool,
+    /// What failed to become durable while nobody waited for it.
+    lost: OnceLock<String>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +56,7 @@ impl Files {
             directory: File::open(path)?,
             open: Mutex::default(),
             direct_refused: AtomicBool::new(false),
+            lost: OnceLock::new(),
         })
     }
 
@@ -60,13 +65,21 @@ impl Files {
         self.handle(id, Access::Cached, |options| options)
     }
 
-    /// The file for writing past the page cache; `None` if its file system can not.
+    /// The file for writing past the page cache, each write durable when it is done; `None` if its file system can not.
     pub(super) fn get_direct(&self, id: FileId) -> io::Result<Option<Arc<File>>> {
+        self.direct(id, Access::Direct, OFlags::DIRECT | OFlags::DSYNC)
+    }
+
+    /// The file for writing past the page cache; `None` if its file system can not.
+    pub(super) fn get_direct_unsynced(&self, id: FileId) -> io::Result<Option<Arc<File>>> {
+        self.direct(id, Access::DirectUnsynced, OFlags::DIRECT)
+    }
+
+    fn direct(&self, id: FileId, access: Access, flags: OFlags) -> io::Result<Option<Arc<File>>> {
         if self.direct_refused.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let flags = (OFlags::DIRECT | OFlags::DSYNC).bits().cast_signed();
-        match self.handle(id, Access::Direct, |options| options.custom_flags(flags)) {
+        match self.handle(id, access, |options| options.custom_flags(flags.bits().cast_signed())) {
             Ok(file) => Ok(Some(file)),
             Err(error) if refuses_direct(&error) => {
                 self.refuse_direct();
@@ -98,6 +111,7 @@ impl Files {
         let mut open = self.lock();
         open.handles.remove(&(id, Access::Cached));
         open.handles.remove(&(id, Access::Direct));
+        open.handles.remove(&(id, Access::DirectUnsynced));
         drop(open);
         match fs::remove_file(self.path.join(id.name())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -105,9 +119,24 @@ impl Files {
         }
     }
 
+    /// Remembers that something written is lost: whoever syncs from now on is told.
+    pub(super) fn lose(&self, what: String) {
+        self.lost.get_or_init(|| what);
+    }
+
+    /// What was lost.
+    pub(super) fn lost(&self) -> Option<String> {
+        self.lost.get().cloned()
+    }
+
     /// Makes the entries of the directory durable.
     pub(super) fn sync_directory(&self) -> io::Result<()> {
         self.directory.sync_all()
+    }
+
+    /// Makes everything of the file system durable: of many files at once, cheaper than one by one.
+    pub(super) fn sync_all(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.directory)?)
     }
 
     /// Which files are there, and how long they are, ascending. What is not named as one of ours is not one of ours.

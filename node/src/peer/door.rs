@@ -27,6 +27,8 @@ use crate::net::take_room;
 
 /// How long to wait when the system is out of files or memory for a socket.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How many faults are told apart.
+const FAULTS_MAX: usize = 256;
 
 /// Accepts the connections of other brokers.
 #[derive(Clone)]
@@ -45,8 +47,23 @@ pub(super) struct Door {
 pub(super) struct Shared {
     /// The connection of each broker ends when this does.
     current: BTreeMap<NodeId, oneshot::Sender<()>>,
-    /// What went wrong how often. Bounded: by the brokers of the list, and the kinds of faults.
-    faults: BTreeMap<(Option<NodeId>, u8), u64>,
+    faults: Faults,
+}
+
+/// What went wrong how often: for each broker, kind of fault, and what that kind is about.
+#[derive(Debug, Default)]
+struct Faults(BTreeMap<(Option<NodeId>, u8, u32), u64>);
+
+impl Faults {
+    /// Counts a fault, and gives how often it happened. When too many differ, they are no longer told apart.
+    fn count(&mut self, from: Option<NodeId>, fault: &Fault) -> u64 {
+        let (kind, about) = fault.kind();
+        let known = (from, kind, about);
+        let key = if self.0.len() < FAULTS_MAX || self.0.contains_key(&known) { known } else { (None, kind, 0) };
+        let count = self.0.entry(key).or_default();
+        *count += 1;
+        *count
+    }
 }
 
 /// What ends a connection and should not happen.
@@ -72,18 +89,18 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// Its kind: what is counted together.
-    fn kind(&self) -> u8 {
+    /// Its kind, and what it is about: what is counted together.
+    fn kind(&self) -> (u8, u32) {
         match self {
-            Self::Refused(Refusal::Magic) => 0,
-            Self::Refused(Refusal::Version(_)) => 1,
-            Self::Refused(Refusal::Receiver(_)) => 2,
-            Self::Refused(Refusal::Stranger(_)) => 3,
-            Self::Refused(Refusal::Replayed) => 4,
-            Self::Silent => 5,
-            Self::Frame(_) => 6,
-            Self::Envelope(_) => 7,
-            Self::Names => 8,
+            Self::Refused(Refusal::Magic) => (0, 0),
+            Self::Refused(Refusal::Version(version)) => (1, (*version).into()),
+            Self::Refused(Refusal::Receiver(node)) => (2, node.0),
+            Self::Refused(Refusal::Stranger(node)) => (3, node.0),
+            Self::Refused(Refusal::Replayed) => (4, 0),
+            Self::Silent => (5, 0),
+            Self::Frame(_) => (6, 0),
+            Self::Envelope(_) => (7, 0),
+            Self::Names => (8, 0),
         }
     }
 }
@@ -169,12 +186,7 @@ impl Door {
     }
 
     fn fault(&self, peer: &str, from: Option<NodeId>, fault: &Fault) {
-        let count = {
-            let mut shared = self.shared();
-            let count = shared.faults.entry((from, fault.kind())).or_default();
-            *count += 1;
-            *count
-        };
+        let count = self.shared().faults.count(from, fault);
         if worth_telling(count) {
             let from = from.map(|node| node.0);
             warn!(peer, from, why = %fault, count, "closed a connection to the port for brokers");
@@ -204,6 +216,20 @@ async fn linger(stream: &mut TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_are_told_apart_up_to_a_bound() {
+        let mut faults = Faults::default();
+        let stranger = |node| Fault::Refused(Refusal::Stranger(NodeId(node)));
+        for node in 0..FAULTS_MAX as u32 {
+            assert_eq!(faults.count(None, &stranger(node)), 1);
+        }
+        assert_eq!(faults.count(None, &stranger(7)), 2);
+        assert_eq!(faults.count(None, &stranger(5_000)), 2, "counted with number 0");
+        assert_eq!(faults.count(Some(NodeId(2)), &Fault::Names), 1);
+        assert_eq!(faults.count(Some(NodeId(3)), &Fault::Names), 2);
+        assert_eq!(faults.0.len(), FAULTS_MAX + 1);
+    }
 
     #[test]
     fn faults_are_told_at_powers_of_ten() {

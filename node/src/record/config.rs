@@ -48,6 +48,10 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
         seal_after,
         gossip_every,
         request_timeout,
+        unwritten_bytes_max,
+        journal_files_busy,
+        window_bytes,
+        copy_piece_bytes,
     } = settings;
     for span in [tick, seal_after, gossip_every, request_timeout] {
         out.put_u64_le(span.0);
@@ -55,13 +59,13 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
     for number in [election_ticks_min, election_ticks_max, heartbeat_ticks] {
         out.put_u32_le(*number);
     }
-    for number in [journal_files_target, journal_files_max, sector_bytes] {
+    for number in [journal_files_target, journal_files_max, journal_files_busy, sector_bytes, copy_piece_bytes] {
         out.put_u32_le(*number);
     }
     for bytes in [journal_file_bytes, index_interval_bytes, segment_allocate_bytes, segment_write_bytes] {
         out.put_u64_le(*bytes);
     }
-    for bytes in [tail_bytes, checkpoint_bytes] {
+    for bytes in [tail_bytes, checkpoint_bytes, unwritten_bytes_max, window_bytes] {
         out.put_u64_le(*bytes);
     }
 }
@@ -100,13 +104,17 @@ fn take_settings(r: &mut Reader) -> Result<Settings, Malformed> {
         heartbeat_ticks: r.u32()?,
         journal_files_target: r.u32()?,
         journal_files_max: r.u32()?,
+        journal_files_busy: r.u32()?,
         sector_bytes: r.u32()?,
+        copy_piece_bytes: r.u32()?,
         journal_file_bytes: r.u64()?,
         index_interval_bytes: r.u64()?,
         segment_allocate_bytes: r.u64()?,
         segment_write_bytes: r.u64()?,
         tail_bytes: r.u64()?,
         checkpoint_bytes: r.u64()?,
+        unwritten_bytes_max: r.u64()?,
+        window_bytes: r.u64()?,
     })
 }
 
