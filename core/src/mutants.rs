@@ -18,6 +18,8 @@ pub enum Mutant {
     ProducersForgotten,
     /// Only the last batch of a producer is remembered; five are in flight.
     SmallDedupWindow,
+    /// A wiped broker takes a charter that lists its number for its own, whatever disk it lists.
+    WipedKeepsIdentity,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -55,6 +57,7 @@ mod registry {
         (Mutant::FetchPastWatermark, "fetch-past-watermark", "a consumer sees appended, uncommitted batches"),
         (Mutant::ProducersForgotten, "producers-forgotten", "a new leader starts with an empty producer table"),
         (Mutant::SmallDedupWindow, "small-dedup-window", "only the last batch of a producer is remembered"),
+        (Mutant::WipedKeepsIdentity, "wiped-keeps-identity", "a wiped broker rejoins as the voter it was"),
     ];
 
     impl Mutants {

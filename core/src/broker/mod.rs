@@ -1,14 +1,15 @@
 //! The broker: routes inputs to the rooms of the house, and their wishes out.
 //!
 //! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal,
-//! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`startup`] brings the
-//! broker back from its disk, [`turn`] settles, [`session`] keeps connections, [`produce`], [`fetch`], [`offsets`] and
+//! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds
+//! out of which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections, [`produce`], [`fetch`], [`offsets`] and
 //! [`admin`] answer, [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
 mod config;
 mod entry;
 mod fetch;
+mod forming;
 mod machine;
 mod offsets;
 mod produce;
@@ -21,13 +22,14 @@ mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use config::{Boot, Config, Member, Settings};
+pub use config::{Boot, Config, Settings};
 pub use status::{GroupStatus, Status};
 
 use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
-use crate::id::{ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term};
+use crate::formation::{Charter, Formation, Membership, Role};
+use crate::id::{ClusterId, ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
@@ -85,6 +87,7 @@ impl Call {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Owner {
     Listing,
+    Formation(u64),
     Journal(u64),
     Log(GroupId, u64),
     /// Removing a file that nobody knows any more.
@@ -96,7 +99,7 @@ enum Owner {
 enum Phase {
     /// Nothing has happened yet.
     New,
-    /// The disk is being listed, the journal recovered, or states restored.
+    /// The disk is being listed, the cluster formed, the journal recovered, or states restored.
     Recovering,
     Running,
     /// It asked to be ended.
@@ -128,6 +131,11 @@ pub struct Broker {
     boot: Boot,
     now: Now,
     phase: Phase,
+    formation: Option<Formation>,
+    /// The cluster, and what this broker is in it; from the moment on that it is durable.
+    charter: Option<(Charter, Role)>,
+    /// Journal files of the listing, until the charter says of which cluster they must be.
+    journals: Vec<(FileId, u64)>,
     journal: Option<Journal>,
     files: FileIds,
     next_op: u64,
@@ -173,6 +181,9 @@ pub struct Broker {
     journal_full: bool,
     wake_at: Option<Instant>,
     fetch_rotation: usize,
+    /// Envelopes that were not for this broker, and the senders that were told of.
+    strays: u64,
+    strangers: BTreeSet<NodeId>,
     steps: u64,
 }
 
@@ -191,6 +202,9 @@ impl Broker {
             boot,
             now: Now::default(),
             phase: Phase::New,
+            formation: None,
+            charter: None,
+            journals: Vec::new(),
             journal: None,
             files,
             next_op: 1,
@@ -227,6 +241,8 @@ impl Broker {
             journal_full: false,
             wake_at: None,
             fetch_rotation: 0,
+            strays: 0,
+            strangers: BTreeSet::new(),
             steps: 0,
         }
     }
@@ -260,6 +276,10 @@ impl Broker {
             Input::Computed { job, output } => self.computed(job, output, out),
             Input::Stop => self.halt(Halt::Stopped, out),
         }
+        if matches!(self.phase, Phase::Halted) {
+            return;
+        }
+        self.form(out);
         if matches!(self.phase, Phase::Halted) {
             return;
         }
@@ -378,6 +398,7 @@ impl Broker {
         let owner = self.ops.remove(&op).expect("a disk operation ends once");
         match owner {
             Owner::Listing => self.listed(result, out),
+            Owner::Formation(tag) => self.formation().done(tag, result),
             Owner::Journal(tag) => self.journal_done(tag, result, out),
             Owner::Log(group, tag) => self.log_done(group, tag, result, out),
             Owner::Broom => {
@@ -391,6 +412,14 @@ impl Broker {
     fn halt(&mut self, why: Halt, out: &mut Effects) {
         self.phase = Phase::Halted;
         out.push(Effect::Halt(why));
+    }
+
+    fn formation(&mut self) -> &mut Formation {
+        self.formation.as_mut().expect("a disk that was listed is read")
+    }
+
+    fn charter(&self) -> &Charter {
+        &self.charter.as_ref().expect("who takes part has a charter").0
     }
 
     fn journal(&mut self) -> &mut Journal {
@@ -449,6 +478,10 @@ impl Broker {
         let waiting_for = self.waits_for();
         Status {
             node: self.config.node,
+            cluster: self.charter.as_ref().map_or(ClusterId::ZERO, |(charter, _)| charter.cluster),
+            membership: self.formation.as_ref().map_or(Membership::Starting, Formation::membership),
+            applicants: self.applicants(),
+            strays: self.strays,
             ready: waiting_for.is_empty(),
             waiting_for,
             groups,
@@ -460,7 +493,8 @@ impl Broker {
 
     fn waits_for(&self) -> String {
         if !matches!(self.phase, Phase::Running) {
-            return "recovery from the disk".into();
+            let forming = self.formation.as_ref().map(Formation::waits_for).filter(|what| !what.is_empty());
+            return forming.unwrap_or_else(|| "recovery from the disk".into());
         }
         let Some(image) = self.image() else {
             return "the controller".into();
