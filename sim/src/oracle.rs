@@ -77,6 +77,11 @@ impl Oracle {
         self.responses.crashed(node);
     }
 
+    /// The disk of a broker, which does not run, was replaced by an empty one.
+    pub(crate) fn wiped(&mut self, node: NodeId) {
+        self.whitebox.wiped(node);
+    }
+
     /// A broker is asked.
     pub(crate) fn asked(&mut self, node: NodeId, conn: ConnId, id: RequestId, expects_answer: bool) {
         self.responses.request(node, conn, id, expects_answer);

@@ -76,6 +76,8 @@ pub enum Fault {
     DiskError { target: Target, down: u64 },
     /// The wall clock of `target` jumps by `millis`.
     Clock { target: Target, millis: i64 },
+    /// `target` loses power, and comes back `down` later with an empty disk; if that can not lose what was acknowledged.
+    Wipe { target: Target, down: u64 },
 }
 
 impl Fault {
@@ -93,6 +95,7 @@ impl Fault {
             Fault::Clog { .. } => "clog",
             Fault::DiskError { .. } => "disk_error",
             Fault::Clock { .. } => "clock_jump",
+            Fault::Wipe { .. } => "wipe",
         }
     }
 }
@@ -146,9 +149,22 @@ impl fmt::Display for Fault {
             }
             Fault::DiskError { target, .. } => write!(f, "the disk of {target} fails its next write or sync"),
             Fault::Clock { target, millis } => write!(f, "the wall clock of {target} jumps by {millis} ms"),
+            Fault::Wipe { target, down } => write!(f, "{target} gets an empty disk, back after {} ms", ms(down)),
         }
     }
 }
+
+/// Kinds by their place among the rates, where something depends on it.
+const KILL: usize = 0;
+const POWER: usize = 1;
+const BLACKOUT: usize = 2;
+const ISOLATE: usize = 3;
+const STORM: usize = 4;
+const STALL: usize = 5;
+const PAUSE: usize = 6;
+const WIPE: usize = 11;
+/// The stream of the faults that strike early.
+const EARLY: u64 = 1_000;
 
 impl Plan {
     /// The plan of a scenario in the default profile.
@@ -167,18 +183,37 @@ impl Plan {
             r.clog,
             r.disk_error,
             r.clock,
+            r.wipe,
         ];
         for (kind, rate) in rates.into_iter().enumerate() {
             let mut rng = Rng::stream(scenario.seed, &[streams::PLAN, kind as u64]);
             let hundredths = rate * (scenario.chaos / SECOND);
             let count = hundredths / 100 + u64::from(rng.below(100) < hundredths % 100);
             for _ in 0..count.max(u64::from(rate > 0)) {
-                let at = rng.between(4 * SECOND, scenario.chaos - 2 * SECOND);
+                // An empty disk is most interesting while the cluster is formed of such.
+                let at = match kind == WIPE && rng.per_mille(500) {
+                    true => rng.below(2 * SECOND + scenario.spread + scenario.late),
+                    false => rng.between(4 * SECOND, scenario.chaos - 2 * SECOND),
+                };
                 faults.push(Timed { at, fault: draw(kind, scenario, &mut rng) });
             }
         }
+        draw_early(scenario, &mut faults);
         faults.sort_by_key(|timed| timed.at);
         Self { faults }
+    }
+}
+
+/// Faults that strike while the cluster is formed.
+fn draw_early(scenario: &Scenario, faults: &mut Vec<Timed>) {
+    let mut rng = Rng::stream(scenario.seed, &[streams::PLAN, EARLY]);
+    if !rng.per_mille(500) {
+        return;
+    }
+    for _ in 0..rng.between(1, 4) {
+        let at = rng.below(SECOND + scenario.spread + scenario.late);
+        let kind = [KILL, POWER, POWER, BLACKOUT, ISOLATE, STORM, STALL, PAUSE][rng.below(8) as usize];
+        faults.push(Timed { at, fault: draw(kind, scenario, &mut rng) });
     }
 }
 
@@ -193,10 +228,10 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
     let target = target(scenario, rng);
     let mut ms = |low: u64, high: u64| rng.between(low * 1_000, high * 1_000);
     match kind {
-        0 => Fault::Kill { target, down: ms(5, 3_000) },
-        1 => Fault::Power { target, down: ms(50, 5_000) },
-        2 => Fault::Blackout { down: ms(100, 1_500), spread: ms(0, 2_000) },
-        3 => {
+        KILL => Fault::Kill { target, down: ms(5, 3_000) },
+        POWER => Fault::Power { target, down: ms(50, 5_000) },
+        BLACKOUT => Fault::Blackout { down: ms(100, 1_500), spread: ms(0, 2_000) },
+        ISOLATE => {
             let lasts = ms(300, 8_000);
             match rng.below(10) {
                 0 | 1 => Fault::Split { side: rng.between(1, (1 << scenario.brokers) - 2), lasts },
@@ -212,7 +247,7 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
                 },
             }
         }
-        4 => {
+        STORM => {
             let lasts = ms(1_000, 10_000);
             let mut part = |high: u64| if rng.per_mille(750) { rng.below(high) } else { 0 };
             Fault::Storm {
@@ -225,11 +260,12 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
                 lasts,
             }
         }
-        5 => Fault::Stall { target, lasts: ms(200, 4_000) },
-        6 => Fault::Pause { target, lasts: ms(50, 4_000) },
+        STALL => Fault::Stall { target, lasts: ms(200, 4_000) },
+        PAUSE => Fault::Pause { target, lasts: ms(50, 4_000) },
         7 => Fault::Reset { target, delivered: rng.per_mille(500) },
         8 => Fault::Clog { target, extra: ms(5, 400), lasts: ms(500, 6_000) },
         9 => Fault::DiskError { target, down: ms(100, 2_000) },
+        WIPE => Fault::Wipe { target, down: ms(50, 3_000) },
         _ => Fault::Clock { target, millis: [-3_600_000, -5_000, -200, 200, 5_000, 3_600_000][rng.below(6) as usize] },
     }
 }

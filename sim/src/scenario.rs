@@ -20,8 +20,12 @@ pub struct Scenario {
     pub seed: u64,
     /// How many brokers.
     pub brokers: u32,
-    /// How many of them vote in the controller group; the rest learn.
+    /// How many of them form the cluster; the rest find it formed, and observe.
     pub voters: u32,
+    /// Within which time the machines are switched on for the first time.
+    pub spread: u64,
+    /// How much later than the others one of them is.
+    pub late: u64,
     /// How long faults strike.
     pub chaos: u64,
     /// How long brokers and clients may take to settle after everything is healed.
@@ -117,6 +121,8 @@ pub struct Rates {
     pub disk_error: u64,
     /// The wall clock of a broker jumps.
     pub clock: u64,
+    /// A disk is replaced by an empty one; at most once in a run.
+    pub wipe: u64,
 }
 
 impl Scenario {
@@ -125,7 +131,8 @@ impl Scenario {
         let mut rng = Rng::stream(seed, &[streams::SCENARIO]);
         let rng = &mut rng;
         let brokers = [3, 3, 3, 3, 3, 3, 3, 4, 4, 5][rng.below(10) as usize];
-        let voters = if brokers == 5 && rng.per_mille(600) { 5 } else { 3 };
+        let voters = if brokers > 3 && rng.per_mille(750) { brokers } else { 3 };
+        let mut start = Rng::stream(seed, &[streams::START]);
         let topics = draw_topics(rng);
         let producers = draw_producers(rng);
         let consumers = (0..rng.between(1, 3))
@@ -138,6 +145,8 @@ impl Scenario {
             seed,
             brokers,
             voters,
+            spread: [50_000, 50_000, 400_000, 2 * SECOND][start.below(4) as usize],
+            late: if start.per_mille(200) { start.between(500_000, 6 * SECOND) } else { 0 },
             chaos: rng.between(60, 70) * SECOND,
             settle: 30 * SECOND,
             weather: Weather {
@@ -237,5 +246,6 @@ fn draw_rates(rng: &mut Rng) -> Rates {
         clog: some(300, 2, 4),
         disk_error: some(150, 1, 2),
         clock: some(300, 1, 4),
+        wipe: some(400, 1, 1),
     }
 }

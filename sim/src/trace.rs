@@ -179,6 +179,16 @@ pub(crate) fn event(digest: &mut Digest, event: &Event) {
         }
         Event::Checkpointed { group, applied } => words(&[10, group.0, applied.0]),
         Event::Started => words(&[11]),
+        Event::Chartered { cluster, directory, replica, members } => {
+            words(&[14, replica.0]);
+            digest.bytes(&cluster.0);
+            digest.bytes(&directory.0);
+            members.iter().for_each(|(node, directory, replica)| {
+                digest.word(u64::from(node.0));
+                digest.bytes(&directory.0);
+                digest.word(replica.0);
+            });
+        }
         Event::Sometimes(name) => {
             words(&[12]);
             digest.bytes(name.as_bytes());

@@ -12,6 +12,9 @@ use crate::scenario::{Scenario, TopicSpec};
 /// Microseconds between a failure and the next attempt.
 const AGAIN: u64 = 300_000;
 
+/// So often a cluster may lack brokers for a topic before it is asked for with fewer replicas: one may be wiped for good.
+const PATIENCE: u32 = 40;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Admin {
@@ -19,11 +22,12 @@ pub(super) struct Admin {
     left: Vec<TopicSpec>,
     calls: Calls,
     asked: BTreeMap<CallId, (TopicSpec, OpId)>,
+    too_few: u32,
 }
 
 impl Admin {
     pub(super) fn new(scenario: &Scenario, config: Config) -> Self {
-        Self { config, left: scenario.topics.clone(), calls: Calls::default(), asked: BTreeMap::new() }
+        Self { config, left: scenario.topics.clone(), calls: Calls::default(), asked: BTreeMap::new(), too_few: 0 }
     }
 }
 
@@ -54,7 +58,7 @@ impl Program for Admin {
     }
 
     fn completed(&mut self, call: CallId, result: Result<Outcome, Failure>, desk: &mut Desk<'_>) {
-        let Some((spec, op)) = self.asked.remove(&call) else {
+        let Some((mut spec, op)) = self.asked.remove(&call) else {
             panic!("the client ended {call:?}, which nobody asked for");
         };
         let stands = match &result {
@@ -70,6 +74,13 @@ impl Program for Admin {
         if stands {
             desk.board.post(&spec.name, spec.partitions as i32);
         } else {
+            if matches!(result, Err(Failure::Definite { error: ErrorCode::InvalidReplicationFactor, .. })) {
+                self.too_few += 1;
+                if self.too_few > PATIENCE && spec.replication == 3 {
+                    spec.replication = 2;
+                    desk.board.thin();
+                }
+            }
             self.left.push(spec);
             desk.wake = Some(desk.now + AGAIN);
         }

@@ -1,6 +1,6 @@
 //! The nemesis: carries out the plan's faults, and undoes them.
 
-use tidelog_core::id::GroupId;
+use tidelog_core::id::{GroupId, NodeId};
 
 use super::{Happening, Phase, World};
 use crate::net::{CLIENTS, Places, only};
@@ -87,7 +87,28 @@ impl World {
                 }
                 self.struck(&fault, Some(place));
             }
+            Fault::Wipe { target, down } => {
+                let place = self.resolve(*target);
+                self.wipe(&fault, place, *down);
+            }
         }
+    }
+
+    /// Replaces a disk by an empty one, once in a run, and only if a majority of everything that was on it is elsewhere.
+    fn wipe(&mut self, fault: &Fault, place: u32, down: u64) {
+        if self.hosts.iter().any(|host| host.wiped > 0) {
+            return;
+        }
+        // Who is no member yet is not registered, so nothing was put on it.
+        let thin = self.scenario.topics.iter().any(|topic| topic.replication < 3) || self.board.is_thin();
+        if self.hosts[place as usize].member && (thin || self.scenario.voters < 3) {
+            return;
+        }
+        self.struck(fault, Some(place));
+        let life = self.end_process(place, true);
+        self.hosts[place as usize].wipe();
+        self.oracle.wiped(NodeId(place + 1));
+        self.queue.push(self.now.saturating_add(down), Happening::Restart { place, life });
     }
 
     fn struck(&mut self, fault: &Fault, place: Option<u32>) {
