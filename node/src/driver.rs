@@ -266,6 +266,8 @@ impl<M: Machine> Driver<M> {
 fn log(event: Event) {
     match event {
         Event::Note(note) => warn!("{note}"),
+        Event::Chartered { cluster, replica, .. } if replica.0 > 0 => info!(%cluster, "member"),
+        Event::Chartered { cluster, .. } => info!(%cluster, "observer: to be admitted"),
         Event::Started => info!("recovered, taking part"),
         Event::Elected { .. }
         | Event::Serving { .. }

@@ -13,9 +13,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rustix::process::Resource;
-use tidelog_core::broker::{Broker, Config, Member, Settings, Status};
+use tidelog_core::broker::{Broker, Config, Settings, Status};
 use tidelog_core::effect::{Halt, Input};
-use tidelog_core::id::ReplicaId;
 use tidelog_core::mutants::Mutants;
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
@@ -242,13 +241,12 @@ impl Ended {
     }
 }
 
-/// What the broker of a single node is told: it is the only voter.
+/// What the broker of a single node is told: it forms a cluster of its own.
 fn config(options: &Options, directory: &DataDir, advertised: &Advertise) -> Config {
     Config {
-        cluster: directory.cluster(),
         node: options.node,
         directory: directory.directory(),
-        members: vec![Member { node: options.node, replica: ReplicaId(1), voter: true }],
+        voters: Vec::new(),
         host: advertised.host.clone(),
         port: advertised.port,
         rack: None,

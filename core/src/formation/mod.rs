@@ -305,7 +305,7 @@ impl Formation {
     fn other_list(&self, charter: &Charter) -> String {
         let then: Vec<NodeId> = charter.voters().collect();
         let (then, now) = (self.show(&then), self.show(&self.setup.voters));
-        format!("its cluster was formed of {then}, and it was started for {now}: start it with the first list")
+        format!("its cluster was formed of {then}, and it was started for {now}; told of the first, it starts")
     }
 
     /// A list for people.

@@ -45,7 +45,14 @@ impl Lane {
         match command {
             DiskCommand::Write { file, durable, .. } => match (file.kind(), durable) {
                 (FileKind::Journal, true) => Self::Journal,
-                (FileKind::Journal | FileKind::Segment | FileKind::SegmentIndex | FileKind::State, _) => Self::Write,
+                (
+                    FileKind::Journal
+                    | FileKind::Segment
+                    | FileKind::SegmentIndex
+                    | FileKind::State
+                    | FileKind::Formation,
+                    _,
+                ) => Self::Write,
             },
             DiskCommand::Read { .. } => Self::Read,
             DiskCommand::Sync { .. } => Self::Sync,
