@@ -303,10 +303,14 @@ fn charter() -> Charter {
 /// What is on disks today stays readable.
 #[test]
 fn formats_stay_readable() {
-    let pledge = Pledge { founder: DirectoryId([0x11; 16]), forsaken: vec![DirectoryId([0x55; 16])] };
+    let pledge = Pledge { founder: DirectoryId([0x11; 16]) };
     let records = [
         ("pledge", include_str!("golden/formation_pledge_v1.hex"), Record::Pledge(pledge)),
-        ("member", include_str!("golden/formation_member_v1.hex"), Record::Charter(charter(), Role::Member(ReplicaId(2)))),
+        (
+            "member",
+            include_str!("golden/formation_member_v1.hex"),
+            Record::Charter(charter(), Role::Member(ReplicaId(2))),
+        ),
         ("observer", include_str!("golden/formation_observer_v1.hex"), Record::Charter(charter(), Role::Observer)),
     ];
     let directory = DirectoryId([0x12; 16]);

@@ -193,12 +193,11 @@ impl World {
     /// Everybody talks; nothing else happens.
     fn come_to_rest(&mut self) {
         let nodes: Vec<u32> = self.machines.keys().copied().collect();
-        for _ in 0..40 {
-            for node in &nodes {
-                self.tick(*node);
-            }
-            let mut heard = self.words.len().saturating_sub(200);
-            while heard < self.words.len() && self.words.len() < 100_000 {
+        for _ in 0..10 {
+            // Some of what was said lately is heard again.
+            let mut heard = self.words.len().saturating_sub(20);
+            nodes.iter().for_each(|node| self.tick(*node));
+            while heard < self.words.len() {
                 self.hear(heard);
                 heard += 1;
                 for node in &nodes {
@@ -231,15 +230,50 @@ fn deed() -> impl Strategy<Value = Deed> {
         16 => (0..8_usize).prop_map(Deed::Hear),
         6 => any::<prop::sample::Index>().prop_map(Deed::HearAny),
         2 => (node.clone(), any::<bool>()).prop_map(|(node, happened)| Deed::Crash(node, happened)),
-        1 => node.prop_map(Deed::Wipe),
+        1 => prop_oneof![Just(1), node].prop_map(Deed::Wipe),
     ]
 }
 
+/// A founder writes its charter and is wiped before anybody hears of it. Its next disk founds another cluster, and then the
+/// late word of the first is heard.
+#[test]
+fn the_late_charter_of_a_wiped_founder_is_not_believed() {
+    let is_charter = |word: &(u32, NodeId, Message)| matches!(word.2, Message::Formed { .. });
+    let mut world = World::new(3, 3);
+    let quiet = |world: &mut World, heard: &mut usize, believed: &dyn Fn(&(u32, NodeId, Message)) -> bool| {
+        for node in 1..=3 {
+            world.tick(node);
+        }
+        while *heard < world.words.len() {
+            if believed(&world.words[*heard]) {
+                world.hear(*heard);
+            }
+            *heard += 1;
+            for node in 1..=3 {
+                while !world.machines[&node].flight.is_empty() {
+                    world.disk(node);
+                }
+            }
+        }
+    };
+    let mut heard = 0;
+    (0..4).for_each(|_| quiet(&mut world, &mut heard, &|word| !is_charter(word)));
+    assert_eq!(world.machines[&1].formation.membership(), Membership::Member);
+    let late = world.words.iter().position(|word| is_charter(word) && word.1 == NodeId(3)).expect("it was said");
+    world.wipe(1);
+    (0..4).for_each(|_| quiet(&mut world, &mut heard, &|word| !is_charter(word)));
+    world.hear(late);
+    (0..4).for_each(|_| quiet(&mut world, &mut heard, &|_| true));
+    let clusters: Vec<_> = world.machines.values().map(|machine| machine.formation.cluster()).collect();
+    assert_eq!(clusters, [clusters[0]; 3]);
+    assert!(world.machines.values().all(|machine| machine.formation.membership() == Membership::Member));
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_cluster_whatever_happens(deeds in prop::collection::vec(deed(), 0..160), listed in 1..=4_u32, all in 2..=4_u32) {
+    fn one_cluster_whatever_happens(deeds in prop::collection::vec(deed(), 0..160), listed in prop_oneof![4 => Just(3), 1 => 1..=4_u32], all in 2..=4_u32) {
         let all = all.max(listed);
         let mut world = World::new(listed, all);
         for deed in deeds {

@@ -191,10 +191,13 @@ impl Plan {
             let count = hundredths / 100 + u64::from(rng.below(100) < hundredths % 100);
             for _ in 0..count.max(u64::from(rate > 0)) {
                 // An empty disk is most interesting while the cluster is formed of such.
-                let at = match kind == WIPE && rng.per_mille(500) {
-                    true => rng.below(2 * SECOND + scenario.spread + scenario.late),
-                    false => rng.between(4 * SECOND, scenario.chaos - 2 * SECOND),
-                };
+                if kind == WIPE && rng.per_mille(500) {
+                    let at = rng.below(SECOND / 2 + scenario.spread + scenario.late);
+                    let target = if rng.per_mille(500) { Target::Node(1) } else { target(scenario, &mut rng) };
+                    faults.push(Timed { at, fault: Fault::Wipe { target, down: rng.between(5_000, SECOND) } });
+                    continue;
+                }
+                let at = rng.between(4 * SECOND, scenario.chaos - 2 * SECOND);
                 faults.push(Timed { at, fault: draw(kind, scenario, &mut rng) });
             }
         }

@@ -17,6 +17,11 @@ pub enum Message {
         voters: Vec<NodeId>,
         /// The founder's disk it is pledged to.
         pledge: Option<DirectoryId>,
+        /// Another number whenever the sender starts or pledges.
+        nonce: u64,
+        /// The receiver's number, as the sender heard it last; zero before. Who gets their own number back knows that the
+        /// sender's disk still exists.
+        echo: u64,
     },
     /// "I am a member of this cluster."
     Formed {
@@ -56,6 +61,10 @@ struct Hello {
     voters: Vec<u32>,
     #[prost(bytes = "bytes", tag = "2")]
     pledge: Bytes,
+    #[prost(fixed64, tag = "3")]
+    nonce: u64,
+    #[prost(fixed64, tag = "4")]
+    echo: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -74,11 +83,13 @@ const HOST_BYTES_MAX: usize = 255;
 impl Message {
     pub(crate) fn to_wire(&self) -> Wire {
         match self {
-            Self::Hello { directory, voters, pledge } => Wire {
+            Self::Hello { directory, voters, pledge, nonce, echo } => Wire {
                 directory: Bytes::copy_from_slice(&directory.0),
                 hello: Some(Hello {
                     voters: voters.iter().map(|node| node.0).collect(),
                     pledge: pledge.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.0)),
+                    nonce: *nonce,
+                    echo: *echo,
                 }),
                 ..Wire::default()
             },
@@ -113,7 +124,7 @@ impl Message {
                     true => None,
                     false => Some(DirectoryId(uuid(&hello.pledge)?)),
                 };
-                Some(Self::Hello { directory, voters, pledge })
+                Some(Self::Hello { directory, voters, pledge, nonce: hello.nonce, echo: hello.echo })
             }
             (None, Some(charter), None) => Some(Self::Formed { directory, charter: charter.parse()? }),
             (None, None, Some(join)) => {

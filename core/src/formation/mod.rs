@@ -4,8 +4,8 @@
 //! voter has said that its disk is empty, that it was told of the same list, and that it has durably pledged itself to the
 //! founder's *disk*; it sends the charter only when that is durable. A voter takes it if it lists this voter's disk, and
 //! either the pledge is to the disk that wrote it, or another member passes it on. Who has taken a charter never pledges
-//! again, and who has turned to a founder's new disk never turns back to the wiped one: so no two clusters are formed of the
-//! same disks, as long as not more than one of them is wiped meanwhile. Whoever finds a cluster that was formed without its
+//! again, and who is pledged turns to another disk of the founder only when that one answers: late words of a wiped disk turn
+//! nobody back. So no two clusters are formed of the same disks, as long as not more than one is wiped meanwhile. Whoever finds a cluster that was formed without its
 //! disk is an observer, which has no replica and no vote until it is admitted.
 //!
 //! - [`record`]: what is kept on the disk. [`message`]: what is said. `protocol`: who believes what.
@@ -141,6 +141,10 @@ pub struct Formation {
     /// Files that no longer count.
     stale: Vec<FileId>,
     heard: BTreeMap<NodeId, Heard>,
+    /// The numbers of listed voters, as heard last.
+    echoes: BTreeMap<NodeId, u64>,
+    /// How often something was written in this life.
+    written: u64,
     /// Brokers that were told of another list, and that list.
     differing: BTreeMap<NodeId, Vec<NodeId>>,
     complained: BTreeSet<NodeId>,
@@ -170,6 +174,8 @@ impl Formation {
             wanted: None,
             stale: Vec::new(),
             heard: BTreeMap::new(),
+            echoes: BTreeMap::new(),
+            written: 0,
             differing: BTreeMap::new(),
             complained: BTreeSet::new(),
             applicants: BTreeMap::new(),
@@ -326,6 +332,7 @@ impl Formation {
 
     fn wrote(&mut self, record: Record, file: FileId) {
         self.stale.extend(self.file.replace(file));
+        self.written += 1;
         self.disk_full = false;
         if let Record::Charter(charter, role) = &record {
             self.reports.push(Report::Chartered(charter.clone(), *role));

@@ -1,12 +1,11 @@
 //! Who says what to whom, and who believes what.
 
-use super::record::FORSAKEN_MAX;
 use super::{Applicant, Charter, Formation, Heard, Message, Pledge, Record, Report, Role, Seat, Task};
 use crate::id::{ClusterId, DirectoryId, NodeId, ReplicaId};
 use crate::limits::STRANGERS_MAX;
 use crate::marks;
 use crate::mutants::Mutant;
-use crate::rng::Rng;
+use crate::rng::{Rng, mix};
 use crate::time::Instant;
 
 /// Names the stream that cluster ids come from.
@@ -51,7 +50,10 @@ impl Formation {
             return;
         }
         match message {
-            Message::Hello { directory, voters, pledge } => self.hello(from, directory, voters, pledge),
+            Message::Hello { directory, voters, pledge, nonce, echo } => {
+                let heard = Heard { directory, pledge };
+                self.hello(from, voters, heard, (nonce, echo));
+            }
             Message::Formed { directory, charter } => self.formed(from, directory, charter),
             Message::Join { directory, cluster, host, port } => {
                 self.join(from, cluster, Applicant { directory, host, port });
@@ -59,7 +61,7 @@ impl Formation {
         }
     }
 
-    fn hello(&mut self, from: NodeId, directory: DirectoryId, voters: Vec<NodeId>, pledge: Option<DirectoryId>) {
+    fn hello(&mut self, from: NodeId, voters: Vec<NodeId>, heard: Heard, (nonce, echo): (u64, u64)) {
         if self.membership_charter().is_some() {
             return self.pass_on(from);
         }
@@ -73,37 +75,44 @@ impl Formation {
             }
             return;
         }
+        if !self.setup.voters.contains(&from) {
+            return;
+        }
+        self.echoes.insert(from, nonce);
+        let fresh = echo == self.nonce();
         if self.is_founder() {
-            if !self.setup.voters.contains(&from) {
-                return;
-            }
-            self.heard.insert(from, Heard { directory, pledge });
-            if pledge == Some(self.setup.directory) {
+            if fresh && heard.pledge == Some(self.setup.directory) {
+                self.heard.insert(from, heard);
                 self.found();
             } else {
+                if fresh {
+                    self.heard.remove(&from);
+                }
                 self.say_hello(from);
             }
         } else if from == self.founding_node() && self.setup.voters.contains(&self.setup.node) {
-            self.pledge(from, directory);
+            self.pledge(from, heard.directory, fresh);
         }
     }
 
     /// The founder says that its disk is empty. It is answered once this disk says "pledged".
-    fn pledge(&mut self, from: NodeId, founder: DirectoryId) {
-        let mut forsaken = Vec::new();
-        if let Some(Record::Pledge(before)) = &self.record {
-            if before.founder == founder {
-                return self.say_hello(from);
-            }
-            forsaken.clone_from(&before.forsaken);
-            if forsaken.contains(&founder) || forsaken.len() >= FORSAKEN_MAX {
-                self.complain(from, |from| format!("broker {from} has a disk that was given up for another before"));
-                return;
-            }
-            forsaken.push(before.founder);
+    fn pledge(&mut self, from: NodeId, founder: DirectoryId, fresh: bool) {
+        let before = match &self.record {
+            Some(Record::Pledge(pledge)) => Some(pledge.founder),
+            Some(Record::Charter(..)) | None => None,
+        };
+        if before == Some(founder) || (before.is_some() && !fresh) {
+            return self.say_hello(from);
+        }
+        if before.is_some() {
             self.reports.push(Report::Sometimes(marks::PLEDGED_AGAIN));
         }
-        self.write(Record::Pledge(Pledge { founder, forsaken }));
+        self.write(Record::Pledge(Pledge { founder }));
+    }
+
+    /// Another number for each life and each record.
+    fn nonce(&self) -> u64 {
+        mix(self.setup.seed ^ self.written.rotate_left(32)) | 1
     }
 
     /// Writes the charter, if everybody has said the word.
@@ -236,7 +245,13 @@ impl Formation {
             Some(Record::Pledge(pledge)) => Some(pledge.founder),
             Some(Record::Charter(..)) | None => None,
         };
-        let hello = Message::Hello { directory: self.setup.directory, voters: self.setup.voters.clone(), pledge };
+        let hello = Message::Hello {
+            directory: self.setup.directory,
+            voters: self.setup.voters.clone(),
+            pledge,
+            nonce: self.nonce(),
+            echo: self.echoes.get(&to).copied().unwrap_or(0),
+        };
         self.sends.push((to, hello));
     }
 

@@ -18,8 +18,6 @@ const MAGIC: &[u8; 8] = b"tideform";
 const HEAD_BYTES: usize = 20;
 /// Files are padded to a multiple of this: the smallest sector.
 const PADDING_BYTES: usize = 512;
-/// After so many wiped founders somebody should look.
-pub(super) const FORSAKEN_MAX: usize = 32;
 
 /// The birth certificate of a cluster: written once, by its founder, never changed.
 ///
@@ -75,8 +73,6 @@ impl Charter {
 pub struct Pledge {
     /// The disk of the founder.
     pub founder: DirectoryId,
-    /// Earlier disks of the founder, which were wiped: a late word of theirs is not believed again.
-    pub forsaken: Vec<DirectoryId>,
 }
 
 /// What a broker's disk is in its cluster.
@@ -133,8 +129,6 @@ pub(super) mod wire {
     pub(super) struct Pledge {
         #[prost(bytes = "bytes", tag = "1")]
         pub(super) founder: Bytes,
-        #[prost(bytes = "bytes", repeated, tag = "2")]
-        pub(super) forsaken: Vec<Bytes>,
     }
 
     /// A pledge or a charter; `replica` zero is an observer's.
@@ -198,9 +192,8 @@ impl Record {
     pub fn encode(&self, directory: DirectoryId) -> Bytes {
         let mut record = wire::Record { directory: copied(&directory.0), ..wire::Record::default() };
         match self {
-            Self::Pledge(Pledge { founder, forsaken }) => {
-                let forsaken = forsaken.iter().map(|id| copied(&id.0)).collect();
-                record.pledge = Some(wire::Pledge { founder: copied(&founder.0), forsaken });
+            Self::Pledge(Pledge { founder }) => {
+                record.pledge = Some(wire::Pledge { founder: copied(&founder.0) });
             }
             Self::Charter(charter, role) => {
                 record.charter = Some(charter.into());
@@ -249,11 +242,7 @@ impl Record {
         let record = wire::Record::decode(body).ok()?;
         let directory = DirectoryId(uuid(&record.directory)?);
         let parsed = match (record.pledge, record.charter) {
-            (Some(pledge), None) => {
-                let forsaken =
-                    pledge.forsaken.iter().map(|id| uuid(id).map(DirectoryId)).collect::<Option<Vec<_>>>()?;
-                Self::Pledge(Pledge { founder: DirectoryId(uuid(&pledge.founder)?), forsaken })
-            }
+            (Some(pledge), None) => Self::Pledge(Pledge { founder: DirectoryId(uuid(&pledge.founder)?) }),
             (None, Some(charter)) => {
                 let role = match record.replica {
                     0 => Role::Observer,
