@@ -31,8 +31,9 @@ def free_port():
 class Node:
     """A node process with its own data directory and port; both stay the same when it is started again."""
 
-    def __init__(self, program, directory):
+    def __init__(self, program, directory, *flags):
         self.program = program
+        self.flags = flags
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True)
         self.data = self.directory / "data"
@@ -43,11 +44,15 @@ class Node:
     def spawn(self):
         """Starts the process and waits for nothing."""
         with open(self.directory / "stdout", "wb") as out, open(self.directory / "log", "ab") as log:
-            command = [self.program, "node", "--data-dir", self.data, "--listen", self.address]
+            command = [self.program, "node", "--data-dir", self.data, "--listen", self.address, *self.flags]
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
 
     def start(self):
         self.process = self.spawn()
+        self.await_ready()
+
+    def await_ready(self):
+        """Waits until it greets, which it does once it serves."""
         for _ in range(600):
             if "listens on" in (self.directory / "stdout").read_text():
                 return

@@ -164,13 +164,7 @@ impl Host {
             self.turn();
         }
         for group in self.journal.relief() {
-            let mark = Mark {
-                applied: self.last,
-                applied_term: Term(1),
-                retained: self.last,
-                retained_term: Term(1),
-                body: Bytes::from_static(&[0; 64]),
-            };
+            let mark = Mark { applied: self.last, applied_term: Term(1), body: Bytes::from_static(&[0; 64]) };
             self.journal.mark(group, mark);
         }
     }

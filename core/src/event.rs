@@ -118,6 +118,30 @@ pub enum Event {
         /// The first voters of the controller group, as the charter lists them.
         members: Vec<(NodeId, DirectoryId, ReplicaId)>,
     },
+    /// Copied files are durable, and the mark that puts them in the place of all a replica has is on its way to the disk.
+    Installing {
+        /// The group.
+        group: GroupId,
+        /// What they cover.
+        index: Index,
+        /// The term of the entry there.
+        term: Term,
+    },
+    /// That mark is durable, and the replica is what it says.
+    Installed {
+        /// The group.
+        group: GroupId,
+        /// What the files cover.
+        index: Index,
+        /// The term of the entry there.
+        term: Term,
+        /// The digest of the state machine, as in [`Event::Applied`].
+        digest: u64,
+        /// The offset the next record will get (partitions; zero for the controller).
+        next_offset: Offset,
+        /// The first offset served.
+        log_start: Offset,
+    },
     /// The broker has recovered everything it holds, and takes part.
     Started,
     /// A rare situation, named in [`crate::marks`], was met.

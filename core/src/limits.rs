@@ -32,3 +32,19 @@ pub const FETCH_WAIT_MS_MAX: i32 = 300_000;
 pub const VOTERS_MAX: usize = 32;
 /// The most brokers that ask to be admitted, or are told apart in complaints, at a time.
 pub const STRANGERS_MAX: usize = 64;
+/// The most replicas one group may have, learners and both halves of a joint configuration included.
+pub const GROUP_MEMBERS_MAX: usize = 1_000;
+/// The largest state blob that is copied from another broker: it is held in memory.
+pub const COPIED_STATE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// How many pieces of a file a follower asks for at once.
+pub const COPY_PULLS_MAX: usize = 4;
+/// How many pieces one broker reads for its followers at once.
+pub const COPY_READS_MAX: usize = 4;
+/// How many groups of one broker copy files from their leaders at once.
+pub const COPIES_IN_MAX: usize = 8;
+/// The largest piece of a file that one message carries.
+pub const COPY_PIECE_BYTES_MAX: u32 = 4 * 1024 * 1024;
+/// After so many ticks without an answer a piece of a file is asked for again, and an offer made again.
+pub const COPY_RETRY_TICKS: u32 = 10;
+/// A lease on files ends when its follower was silent for so many longest election times.
+pub const LEASE_ELECTIONS: u32 = 8;

@@ -26,6 +26,19 @@ pub const PLEDGED_AGAIN: &str = "pledged-again";
 pub const CHARTER_PASSED_ON: &str = "charter-passed-on";
 /// An empty disk met a cluster that was formed without it.
 pub const BECAME_OBSERVER: &str = "became-observer";
+/// A replica leads because its predecessor asked it to.
+pub const HANDED_OVER: &str = "handed-over";
+
+/// A connection that produces was muted because the disk was behind.
+pub const PRODUCER_HELD_BACK: &str = "producer-held-back";
+/// A follower copied segments from its leader.
+pub const SEGMENTS_COPIED: &str = "segments-copied";
+/// A follower copied only what it did not have of its leader's segments.
+pub const SUFFIX_COPIED: &str = "suffix-copied";
+/// What was copied took the place of what a follower had.
+pub const SNAPSHOT_INSTALLED: &str = "snapshot-installed";
+/// A follower was silent for too long, and its leader's files are its no more.
+pub const LEASE_EXPIRED: &str = "lease-expired";
 
 /// Every mark there is.
 pub const ALL: &[&str] = &[
@@ -41,4 +54,10 @@ pub const ALL: &[&str] = &[
     PLEDGED_AGAIN,
     CHARTER_PASSED_ON,
     BECAME_OBSERVER,
+    HANDED_OVER,
+    PRODUCER_HELD_BACK,
+    SEGMENTS_COPIED,
+    SUFFIX_COPIED,
+    SNAPSHOT_INSTALLED,
+    LEASE_EXPIRED,
 ];

@@ -20,6 +20,54 @@ pub enum Mutant {
     SmallDedupWindow,
     /// A wiped broker takes a charter that lists its number for its own, whatever disk it lists.
     WipedKeepsIdentity,
+    /// The hard state is written without the vote.
+    VoteForgotten,
+    /// The end of a write counts for entries that replaced the written ones meanwhile.
+    PersistedIgnoresTerm,
+    /// A journal file is released although a group still needs it.
+    RecycleEarly,
+    /// The base of a journal file leaves out votes, whose only copy stands in files about to be reused.
+    VoteRecycled,
+    /// Carried entries cut newer ones at recovery.
+    CarryTruncates,
+    /// A sole voter speaks in a term that is not durable yet.
+    SoleVoterSendsEarly,
+    /// A torn last block of which a part survived counts as damage.
+    SubsetTornIsCorrupt,
+    /// A failed write or sync is reported as success.
+    SyncErrorIgnored,
+    /// Damage in the middle of the journal counts as its end.
+    CorruptIsTorn,
+    /// The base offset is stamped from applied state when a batch is proposed.
+    StampFromApplied,
+    /// The end of a partition is told by whoever believes to lead, without asking the group.
+    LatestGoesBack,
+    /// A leader calls an offset out of range before its own term has begun.
+    RangeErrorBeforeBarrier,
+    /// A batch that was sent twice is answered with offset 0.
+    WrongZeroOffset,
+    /// A fetch from inside a batch begins at the next one.
+    FetchSkipsMidBatch,
+    /// The producer table of a deleted topic is found again by the next topic of its name.
+    NameNotId,
+    /// Ids are minted from the same place again after a restart.
+    BootSeedReused,
+    /// A leader applies what is appended and not committed.
+    ApplyPastCommit,
+    /// A duplicate is acknowledged although too few replicas hold the original.
+    DuplicateSkipsMinIsr,
+    /// The producer table learns of a batch when it is proposed.
+    ProducersEarly,
+    /// A batch is accepted although the one before it is missing.
+    SequenceGapAccepted,
+    /// No bug: every message to another broker is said twice.
+    SaidTwice,
+    /// No bug: checkpoints come as often as they can.
+    CheckpointsAllTheTime,
+    /// An older snapshot is installed over newer state.
+    SnapshotRegress,
+    /// A checkpoint is marked before what it names is synced.
+    CheckpointAhead,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -58,16 +106,63 @@ mod registry {
         (Mutant::ProducersForgotten, "producers-forgotten", "a new leader starts with an empty producer table"),
         (Mutant::SmallDedupWindow, "small-dedup-window", "only the last batch of a producer is remembered"),
         (Mutant::WipedKeepsIdentity, "wiped-keeps-identity", "a wiped broker rejoins as the voter it was"),
+        (Mutant::VoteForgotten, "vote-forgotten", "a hard state is written without its vote"),
+        (Mutant::PersistedIgnoresTerm, "persisted-ignores-term", "a finished write counts for what replaced it"),
+        (Mutant::RecycleEarly, "recycle-early", "a journal file is reused while a group needs it"),
+        (Mutant::VoteRecycled, "vote-recycled", "a base leaves out votes"),
+        (Mutant::CarryTruncates, "carry-truncates", "carried entries cut newer ones at recovery"),
+        (Mutant::SoleVoterSendsEarly, "sole-voter-sends-early", "a sole voter speaks before its term is durable"),
+        (Mutant::SubsetTornIsCorrupt, "subset-torn-is-corrupt", "a torn block of which a part survived is corrupt"),
+        (Mutant::SyncErrorIgnored, "sync-error-ignored", "a failed sync is reported as success"),
+        (Mutant::CorruptIsTorn, "corrupt-is-torn", "damage in mid-journal counts as its end"),
+        (Mutant::StampFromApplied, "stamp-from-applied", "a base offset is stamped when proposed"),
+        (Mutant::LatestGoesBack, "latest-goes-back", "the end is told without a barrier"),
+        (
+            Mutant::RangeErrorBeforeBarrier,
+            "range-error-before-barrier",
+            "an offset is out of range before the term began",
+        ),
+        (Mutant::WrongZeroOffset, "wrong-zero-offset", "a duplicate is answered with offset 0"),
+        (Mutant::FetchSkipsMidBatch, "fetch-skips-mid-batch", "a fetch from inside a batch skips it"),
+        (Mutant::NameNotId, "name-not-id", "producers outlive their topic by its name"),
+        (Mutant::BootSeedReused, "boot-seed-reused", "ids repeat after a restart"),
+        (Mutant::ApplyPastCommit, "apply-past-commit", "a leader applies what is only appended"),
+        (
+            Mutant::DuplicateSkipsMinIsr,
+            "duplicate-skips-min-isr",
+            "a duplicate is acknowledged before enough replicas hold it",
+        ),
+        (Mutant::ProducersEarly, "producers-early", "the producer table learns of batches when proposed"),
+        (Mutant::SequenceGapAccepted, "sequence-gap-accepted", "a batch is accepted before the one that precedes it"),
+        (Mutant::SnapshotRegress, "snapshot-regress", "an older snapshot is installed over newer state"),
+        (Mutant::CheckpointAhead, "checkpoint-ahead", "a checkpoint is marked before its files are synced"),
+    ];
+
+    /// A change that is no bug: whoever catches it raises a false alarm.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Control {
+        /// The change.
+        pub mutant: Mutant,
+        /// Its name.
+        pub name: &'static str,
+    }
+
+    /// Every change that is no bug.
+    pub const CONTROLS: &[Control] = &[
+        Control { mutant: Mutant::SaidTwice, name: "said-twice" },
+        Control { mutant: Mutant::CheckpointsAllTheTime, name: "checkpoints-all-the-time" },
     ];
 
     impl Mutants {
-        /// The switchboard with the mutant of this name planted, if there is one.
+        /// The switchboard with the mutant or control of this name planted, if there is one.
         pub fn named(name: &str) -> Option<Self> {
-            let (mutant, ..) = REGISTRY.iter().find(|(_, known, _)| *known == name)?;
-            Some(Self { selected: Some(*mutant) })
+            let bugs = REGISTRY.iter().map(|(mutant, known, _)| (*mutant, *known));
+            let controls = CONTROLS.iter().map(|control| (control.mutant, control.name));
+            let (mutant, _) = bugs.chain(controls).find(|(_, known)| *known == name)?;
+            Some(Self { selected: Some(mutant) })
         }
     }
 }
 
 #[cfg(feature = "mutants")]
-pub use registry::REGISTRY;
+pub use registry::{CONTROLS, Control, REGISTRY};

@@ -11,7 +11,7 @@ use crate::id::{ClusterId, GroupId, Index, NodeId, ReplicaId, Term};
 use crate::limits::ENVELOPE_BYTES_MAX;
 
 /// The version of the format of envelopes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// One message between two brokers.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -30,6 +30,65 @@ pub struct Envelope {
     pub commands: Vec<Bytes>,
     /// What is said about who is in which cluster.
     pub formation: Option<Message>,
+    /// Of files that a follower copies from its leader.
+    pub copies: Vec<CopyMessage>,
+}
+
+/// What two replicas of a group say to each other about the files of a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopyMessage {
+    /// The group.
+    pub group: GroupId,
+    /// The sending replica.
+    pub from: ReplicaId,
+    /// The replica it is for.
+    pub to: ReplicaId,
+    /// What the checkpoint covers: its name between the two.
+    pub index: Index,
+    /// What is said.
+    pub body: CopyBody,
+}
+
+/// What is said about the files of a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CopyBody {
+    /// The leader offers them, and keeps them for a while.
+    Offer(Offer),
+    /// The follower wants a piece of a file.
+    Pull {
+        /// The file, as the leader calls it.
+        file: u64,
+        /// The first byte.
+        at: u64,
+        /// How many.
+        len: u32,
+    },
+    /// The piece.
+    Piece {
+        /// The file.
+        file: u64,
+        /// The first byte.
+        at: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// The follower has work with what it got, and wants the rest later.
+    Busy,
+    /// The follower can not use them.
+    Failed,
+}
+
+/// The offer of a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// The leader's term.
+    pub term: Term,
+    /// The term of the last entry the checkpoint covers.
+    pub index_term: Term,
+    /// The group's configuration there, as [`crate::raft::Conf`] encodes it.
+    pub conf: Bytes,
+    /// Its manifest, as [`crate::log::Manifest`] encodes it.
+    pub manifest: Bytes,
 }
 
 /// A message from one replica of a group to another.
@@ -41,8 +100,6 @@ pub struct GroupMessage {
     pub from: ReplicaId,
     /// The replica it is for.
     pub to: ReplicaId,
-    /// What every member of the group is known to hold durably: older entries may be let go of.
-    pub held_by_all: Index,
     /// The Raft message.
     pub raft: RaftMessage,
 }
@@ -105,6 +162,8 @@ pub enum MessageKind {
     PreVote = 7,
     /// Its answer.
     PreVoteResponse = 8,
+    /// Campaign now: the leader hands over (section 3.10).
+    TimeoutNow = 9,
 }
 
 impl MessageKind {
@@ -118,6 +177,7 @@ impl MessageKind {
             6 => Self::HeartbeatResponse,
             7 => Self::PreVote,
             8 => Self::PreVoteResponse,
+            9 => Self::TimeoutNow,
             _ => return None,
         })
     }
@@ -162,8 +222,40 @@ mod wire {
         pub(super) leading: Vec<u64>,
         #[prost(uint32, repeated, tag = "6")]
         pub(super) command_lengths: Vec<u32>,
-        #[prost(message, optional, tag = "7")]
+        #[prost(message, optional, tag = "8")]
         pub(super) formation: Option<crate::formation::Wire>,
+        #[prost(message, repeated, tag = "7")]
+        pub(super) copies: Vec<Copy>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Copy {
+        #[prost(uint64, tag = "1")]
+        pub(super) group: u64,
+        #[prost(uint64, tag = "2")]
+        pub(super) from: u64,
+        #[prost(uint64, tag = "3")]
+        pub(super) to: u64,
+        #[prost(uint64, tag = "4")]
+        pub(super) index: u64,
+        /// 1 offer, 2 pull, 3 piece, 4 busy, 5 failed.
+        #[prost(uint32, tag = "5")]
+        pub(super) kind: u32,
+        #[prost(uint64, tag = "6")]
+        pub(super) term: u64,
+        #[prost(uint64, tag = "7")]
+        pub(super) index_term: u64,
+        #[prost(bytes = "bytes", tag = "8")]
+        pub(super) conf: bytes::Bytes,
+        #[prost(bytes = "bytes", tag = "9")]
+        pub(super) manifest: bytes::Bytes,
+        #[prost(uint64, tag = "10")]
+        pub(super) file: u64,
+        #[prost(uint64, tag = "11")]
+        pub(super) at: u64,
+        /// Of a pull, or of the piece among the payloads.
+        #[prost(uint32, tag = "12")]
+        pub(super) length: u32,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -174,8 +266,6 @@ mod wire {
         pub(super) from: u64,
         #[prost(uint64, tag = "3")]
         pub(super) to: u64,
-        #[prost(uint64, tag = "4")]
-        pub(super) held_by_all: u64,
         #[prost(uint32, tag = "5")]
         pub(super) kind: u32,
         #[prost(uint64, tag = "6")]
@@ -214,7 +304,8 @@ mod wire {
 impl Envelope {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.leading.is_empty() && self.commands.is_empty() && self.formation.is_none()
+        let quiet = self.messages.is_empty() && self.leading.is_empty() && self.commands.is_empty();
+        quiet && self.copies.is_empty() && self.formation.is_none()
     }
 
     /// The envelope as several, in order, none with more than `bytes_max` of payload unless a single message has more.
@@ -239,6 +330,10 @@ impl Envelope {
             room(&mut parts, command.len());
             parts.last_mut().expect("there is one").commands.push(command);
         }
+        for copy in self.copies {
+            room(&mut parts, piece(&copy).map_or(0, Bytes::len));
+            parts.last_mut().expect("there is one").copies.push(copy);
+        }
         parts
     }
 
@@ -252,12 +347,14 @@ impl Envelope {
             leading: self.leading.iter().flat_map(|(group, term)| [group.0, term.0]).collect(),
             command_lengths: self.commands.iter().map(length).collect(),
             formation: self.formation.as_ref().map(Message::to_wire),
+            copies: self.copies.iter().map(encode_copy).collect(),
         };
         let payloads: Vec<Bytes> = self
             .messages
             .iter()
             .flat_map(|message| message.raft.entries.iter().map(|entry| entry.data.clone()))
             .chain(self.commands.iter().cloned())
+            .chain(self.copies.iter().filter_map(piece).cloned())
             .filter(|payload| !payload.is_empty())
             .collect();
         let header_length = header.encoded_len();
@@ -302,6 +399,10 @@ impl Envelope {
         for length in header.command_lengths {
             commands.push(payloads.take(length)?);
         }
+        let mut copies = Vec::with_capacity(header.copies.len());
+        for copy in header.copies {
+            copies.push(decode_copy(copy, &mut payloads)?);
+        }
         if !payloads.rest.is_empty() {
             return Err(BadEnvelope::Payloads);
         }
@@ -317,6 +418,7 @@ impl Envelope {
             leading: header.leading.chunks_exact(2).map(|pair| (GroupId(pair[0]), Term(pair[1]))).collect(),
             commands,
             formation,
+            copies,
         })
     }
 }
@@ -339,13 +441,60 @@ fn length(payload: &Bytes) -> u32 {
     u32::try_from(payload.len()).expect("a payload is bounded")
 }
 
+fn piece(copy: &CopyMessage) -> Option<&Bytes> {
+    match &copy.body {
+        CopyBody::Piece { bytes, .. } => Some(bytes),
+        CopyBody::Offer(_) | CopyBody::Pull { .. } | CopyBody::Busy | CopyBody::Failed => None,
+    }
+}
+
+fn encode_copy(copy: &CopyMessage) -> wire::Copy {
+    let (group, from, to, index) = (copy.group.0, copy.from.0, copy.to.0, copy.index.0);
+    let plain = |kind| wire::Copy { group, from, to, index, kind, ..wire::Copy::default() };
+    match &copy.body {
+        CopyBody::Offer(Offer { term, index_term, conf, manifest }) => wire::Copy {
+            term: term.0,
+            index_term: index_term.0,
+            conf: conf.clone(),
+            manifest: manifest.clone(),
+            ..plain(1)
+        },
+        CopyBody::Pull { file, at, len } => wire::Copy { file: *file, at: *at, length: *len, ..plain(2) },
+        CopyBody::Piece { file, at, bytes } => wire::Copy { file: *file, at: *at, length: length(bytes), ..plain(3) },
+        CopyBody::Busy => plain(4),
+        CopyBody::Failed => plain(5),
+    }
+}
+
+fn decode_copy(copy: wire::Copy, payloads: &mut Payloads) -> Result<CopyMessage, BadEnvelope> {
+    let body = match copy.kind {
+        1 => CopyBody::Offer(Offer {
+            term: Term(copy.term),
+            index_term: Term(copy.index_term),
+            conf: copy.conf,
+            manifest: copy.manifest,
+        }),
+        2 => CopyBody::Pull { file: copy.file, at: copy.at, len: copy.length },
+        3 => CopyBody::Piece { file: copy.file, at: copy.at, bytes: payloads.take(copy.length)? },
+        4 => CopyBody::Busy,
+        5 => CopyBody::Failed,
+        kind => return Err(BadEnvelope::Header(format!("copy message kind {kind}"))),
+    };
+    Ok(CopyMessage {
+        group: GroupId(copy.group),
+        from: ReplicaId(copy.from),
+        to: ReplicaId(copy.to),
+        index: Index(copy.index),
+        body,
+    })
+}
+
 fn encode_message(message: &GroupMessage) -> wire::GroupMessage {
     let raft = &message.raft;
     wire::GroupMessage {
         group: message.group.0,
         from: message.from.0,
         to: message.to.0,
-        held_by_all: message.held_by_all.0,
         kind: raft.kind as u32,
         term: raft.term.0,
         log_term: raft.log_term.0,
@@ -384,7 +533,6 @@ fn decode_message(message: wire::GroupMessage, payloads: &mut Payloads) -> Resul
         group: GroupId(message.group),
         from: ReplicaId(message.from),
         to: ReplicaId(message.to),
-        held_by_all: Index(message.held_by_all),
         raft: RaftMessage {
             kind,
             term: Term(message.term),
@@ -424,6 +572,7 @@ mod tests {
             all.messages.extend(part.messages);
             all.leading.extend(part.leading);
             all.commands.extend(part.commands);
+            all.copies.extend(part.copies);
             all
         });
         assert_eq!(whole, Some(envelope));
@@ -434,6 +583,20 @@ mod tests {
         let envelope = Envelope {
             messages: vec![message(40), message(0)],
             commands: vec![Bytes::from_static(b"do")],
+            copies: [
+                CopyBody::Offer(Offer {
+                    term: Term(7),
+                    index_term: Term(5),
+                    conf: Bytes::from_static(b"who"),
+                    manifest: Bytes::from_static(b"what"),
+                }),
+                CopyBody::Pull { file: 1 << 57, at: 9, len: 4 },
+                CopyBody::Piece { file: 1 << 57, at: 9, bytes: Bytes::from_static(b"data") },
+                CopyBody::Busy,
+                CopyBody::Failed,
+            ]
+            .map(|body| CopyMessage { group: GroupId(1), from: ReplicaId(2), to: ReplicaId(3), index: Index(4), body })
+            .into(),
             ..Envelope::default()
         };
         let frame: Vec<u8> = envelope.encode().concat().split_off(4);

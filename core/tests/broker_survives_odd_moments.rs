@@ -133,13 +133,7 @@ fn lie(house: &mut House, raft: RaftMessage) {
         cluster: house.cluster(ONE),
         from: NodeId(2),
         to: ONE,
-        messages: vec![GroupMessage {
-            group: GroupId::CONTROLLER,
-            from: ReplicaId(2),
-            to: ReplicaId(1),
-            held_by_all: Index(0),
-            raft,
-        }],
+        messages: vec![GroupMessage { group: GroupId::CONTROLLER, from: ReplicaId(2), to: ReplicaId(1), raft }],
         ..Envelope::default()
     };
     house.inputs.push_back((ONE, Input::Peer { from: NodeId(2), envelope }));
@@ -262,8 +256,7 @@ fn late_rejections_do_not_silence_a_follower() {
             reject_hint: Index(1),
             ..RaftMessage::default()
         };
-        let message =
-            GroupMessage { group: lead.group, from: follower.replica, to: lead.replica, held_by_all: Index(0), raft };
+        let message = GroupMessage { group: lead.group, from: follower.replica, to: lead.replica, raft };
         let envelope = Envelope {
             cluster: house.cluster(first),
             from: other,

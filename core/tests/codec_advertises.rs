@@ -22,7 +22,9 @@ const GOLDEN: &str = "\
 22 InitProducerId 0-5
 23 OffsetForLeaderEpoch 2-4
 32 DescribeConfigs 1-4
+55 DescribeQuorum 0-2
 60 DescribeCluster 0-1
+80 AddRaftVoter 0-0
 ";
 
 #[test]

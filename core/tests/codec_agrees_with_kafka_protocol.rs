@@ -50,7 +50,9 @@ fn any_request_through(api_key: ApiKey, bytes: Bytes, version: i16) -> Vec<u8> {
         ApiKey::InitProducerId => request_through::<theirs::InitProducerIdRequest>(bytes, version),
         ApiKey::OffsetForLeaderEpoch => request_through::<theirs::OffsetForLeaderEpochRequest>(bytes, version),
         ApiKey::DescribeConfigs => request_through::<theirs::DescribeConfigsRequest>(bytes, version),
+        ApiKey::DescribeQuorum => request_through::<theirs::DescribeQuorumRequest>(bytes, version),
         ApiKey::DescribeCluster => request_through::<theirs::DescribeClusterRequest>(bytes, version),
+        ApiKey::AddRaftVoter => request_through::<theirs::AddRaftVoterRequest>(bytes, version),
     }
 }
 
@@ -66,7 +68,9 @@ fn any_answer_through(api_key: ApiKey, bytes: Bytes, version: i16) -> Vec<u8> {
         ApiKey::InitProducerId => answer_through::<theirs::InitProducerIdResponse>(bytes, version),
         ApiKey::OffsetForLeaderEpoch => answer_through::<theirs::OffsetForLeaderEpochResponse>(bytes, version),
         ApiKey::DescribeConfigs => answer_through::<theirs::DescribeConfigsResponse>(bytes, version),
+        ApiKey::DescribeQuorum => answer_through::<theirs::DescribeQuorumResponse>(bytes, version),
         ApiKey::DescribeCluster => answer_through::<theirs::DescribeClusterResponse>(bytes, version),
+        ApiKey::AddRaftVoter => answer_through::<theirs::AddRaftVoterResponse>(bytes, version),
     }
 }
 

@@ -3,9 +3,9 @@
 mod controller_support;
 
 use controller_support::*;
-use tidelog_core::controller::command::{Command, RegisterBroker};
-use tidelog_core::controller::image::{Applied, Rejection};
-use tidelog_core::id::{DirectoryId, NodeId};
+use tidelog_core::controller::command::{AdmitBroker, Command, RegisterBroker};
+use tidelog_core::controller::image::{Applied, Controller, Image, Rejection};
+use tidelog_core::id::{DirectoryId, NodeId, ReplicaId};
 use tidelog_core::kafka::ErrorCode;
 
 fn apply(cluster: &mut Cluster, register: RegisterBroker) -> Result<bool, Rejection> {
@@ -69,4 +69,71 @@ fn nonsense_is_refused() {
         assert_rejected(apply(&mut cluster, register), ErrorCode::InvalidRegistration, "");
     }
     assert!(cluster.image.brokers().is_empty());
+}
+
+const EMPTY: DirectoryId = DirectoryId([99; 16]);
+
+/// Three brokers that founded the controller, with a topic on all of them.
+fn founded() -> Cluster {
+    let member = |node: u8| {
+        let directory = DirectoryId([node; 16]);
+        (NodeId(node.into()), Controller { replica: ReplicaId(node.into()), directory, voter: true })
+    };
+    let mut cluster = Cluster::new(0);
+    cluster.image = Image::new(CLUSTER).founded_by((1..=3).map(member));
+    for node in 1..=3 {
+        cluster.apply(Command::RegisterBroker(register(node))).unwrap();
+    }
+    cluster.create("a", 2, 3).unwrap();
+    cluster
+}
+
+fn admit(cluster: &mut Cluster, node: u32, directory: DirectoryId) -> Result<bool, Rejection> {
+    let origin = cluster.origin();
+    let node = NodeId(node);
+    match cluster.apply(Command::AdmitBroker(AdmitBroker { origin, node, directory }))? {
+        Applied::BrokerAdmitted { repeated, .. } => Ok(repeated),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The replica ids of a broker: of the controller, and of the partitions.
+fn replica_ids(cluster: &Cluster, node: u32) -> Vec<ReplicaId> {
+    let member = cluster.image.controllers().get(&NodeId(node)).map(|member| member.replica);
+    member.into_iter().chain(cluster.image.replicas_on(NodeId(node)).map(|(_, replica)| replica)).collect()
+}
+
+#[test]
+fn a_wiped_broker_comes_back_under_new_replica_ids_only() {
+    let mut cluster = founded();
+    let before = replica_ids(&cluster, 3);
+    let fresh = RegisterBroker { directory: EMPTY, boot: 9, ..register(3) };
+    assert_rejected(apply(&mut cluster, fresh.clone()), ErrorCode::DuplicateBrokerRegistration, "holds replicas");
+    assert_eq!(admit(&mut cluster, 3, EMPTY), Ok(false));
+    let after = replica_ids(&cluster, 3);
+    assert_eq!((before.len(), after.len()), (3, 3));
+    assert!(after.iter().all(|replica| !before.contains(replica)), "{before:?} {after:?}");
+    assert!(cluster.image.controllers()[&NodeId(3)].voter);
+    let partition = &cluster.image.topic_named("a").unwrap().partitions[0];
+    assert!(
+        partition.founding.iter().all(|(_, replica)| replica.0 <= 3),
+        "the beginning of the group stays what it was"
+    );
+    // The old disk has nothing to say any more; the new one registers.
+    assert_rejected(apply(&mut cluster, register(3)), ErrorCode::StaleBrokerEpoch, "started again");
+    assert_eq!(apply(&mut cluster, fresh), Ok(true));
+    assert_eq!(admit(&mut cluster, 3, EMPTY), Ok(true), "admitted once");
+    assert_eq!(replica_ids(&cluster, 3), after);
+    assert_eq!(Image::decode(cluster.image.encode()), Ok(cluster.image.clone()));
+}
+
+#[test]
+fn a_newcomer_listens_and_a_replaced_disk_stays_out() {
+    let mut cluster = founded();
+    assert_eq!(admit(&mut cluster, 4, EMPTY), Ok(false));
+    assert!(!cluster.image.controllers()[&NodeId(4)].voter);
+    assert_rejected(admit(&mut cluster, 3, EMPTY), ErrorCode::DuplicateVoter, "was a disk copied?");
+    assert_eq!(admit(&mut cluster, 3, DirectoryId([77; 16])), Ok(false));
+    assert_rejected(admit(&mut cluster, 3, DirectoryId([3; 16])), ErrorCode::DuplicateVoter, "replaced before");
+    assert_rejected(admit(&mut cluster, 2, DirectoryId::ZERO), ErrorCode::InvalidRequest, "formatted");
 }

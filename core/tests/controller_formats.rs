@@ -8,8 +8,8 @@ use bytes::Bytes;
 use controller_support::*;
 use proptest::prelude::*;
 use tidelog_core::controller::command::{
-    AllocateProducerIds, Assigned, Command, CommandError, CreateTopic, Defaults, DeleteTopic, Origin, RegisterBroker,
-    TopicRef,
+    AdmitBroker, AllocateProducerIds, Assigned, Command, CommandError, CreateTopic, Defaults, DeleteTopic, Origin,
+    RegisterBroker, TopicRef,
 };
 use tidelog_core::controller::image::Image;
 use tidelog_core::controller::snapshot::SnapshotError;
@@ -79,6 +79,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         3 => (any_origin(), any_topic())
             .prop_map(|(origin, topic)| Command::DeleteTopic(DeleteTopic { origin, topic })),
         1 => any_origin().prop_map(|origin| Command::AllocateProducerIds(AllocateProducerIds { origin })),
+        2 => (any_origin(), 1u32..5, 0u8..8).prop_map(|(origin, node, directory)| {
+            Command::AdmitBroker(AdmitBroker { origin, node: NodeId(node), directory: DirectoryId([directory; 16]) })
+        }),
     ]
 }
 

@@ -46,7 +46,7 @@ fn formation_files(disk: &Disk) -> Vec<FileId> {
 }
 
 fn halted(house: &House, node: NodeId) -> Option<&Halt> {
-    house.homes[&node].stopped.as_ref()
+    house.homes[&node].halted.as_ref()
 }
 
 #[test]
@@ -214,9 +214,9 @@ fn differing_lists_are_named_once_and_waited_over() {
     house.pass(Duration::from_secs(10));
     assert_eq!(NODES.map(|node| membership(&house, node)), [Membership::Forming; 3]);
     for (node, other) in [(ONE, TWO), (TWO, ONE)] {
-        let notes = &house.homes[&node].notes;
-        let about: Vec<_> = notes.iter().filter(|note| note.contains(&format!("broker {other} was"))).collect();
-        assert_eq!(about.len(), 1, "{notes:?}");
+        let of_node = house.notes.iter().filter(|(whose, _)| *whose == node).map(|(_, note)| note);
+        let about: Vec<_> = of_node.filter(|note| note.contains(&format!("broker {other} was"))).collect();
+        assert_eq!(about.len(), 1, "{:?}", house.notes);
         assert!(about[0].contains("brokers 1, 2, 3") && about[0].contains("brokers 1, 2, 4"), "{about:?}");
         assert!(waiting_for(&house, node).contains("the same list"), "{}", waiting_for(&house, node));
     }

@@ -25,7 +25,7 @@ fn turning(recycled: bool) -> (Host, (FileId, u64, u64), u64) {
         // Allocations first, so that the write in flight is the only thing pending.
         host.collect();
         let opens = host.pending.iter().find_map(|(_, command)| match command {
-            DiskCommand::Write { file, at: 0, .. } => Some(*file),
+            DiskCommand::Write { file, at: 0, .. } if !is_wipe(command) => Some(*file),
             _ => None,
         });
         if opens.is_some_and(|file| used.contains(&file) == recycled && index > 5) {

@@ -155,5 +155,5 @@ fn a_full_disk_is_said_and_tried_again() {
     let ticket = host.journal.append(A, entries(index + 1..=index + 1, 1, 600), None, None);
     host.settle();
     assert_eq!(host.journal.durable(), ticket);
-    assert_eq!(host.killed().recover().groups[&A].mark.as_ref().map(|mark| mark.retained), Some(Index(index)));
+    assert_eq!(host.killed().recover().groups[&A].mark.as_ref().map(|mark| mark.applied), Some(Index(index)));
 }

@@ -190,7 +190,7 @@ fn parse_id(text: &str) -> Option<[u8; 16]> {
 }
 
 /// Bytes nobody can foresee.
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let mut filled = 0;
     while filled < N {

@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidelog_core::broker::{Broker, Status};
 use tidelog_core::effect::{DiskResult, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
-use tidelog_core::id::{ConnId, OpId, RequestId};
+use tidelog_core::id::{ConnId, NodeId, OpId, RequestId};
 use tidelog_core::kafka::Request;
-use tidelog_core::time::{Instant, Now};
+use tidelog_core::peer::Envelope;
+use tidelog_core::time::{self, Instant, Now};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{debug, info, trace, warn};
 
@@ -20,6 +22,13 @@ use crate::clock::Clock;
 use crate::compute::Compute;
 use crate::disk::{Disk, Report};
 use crate::net::Link;
+use crate::peer::Peers;
+use crate::record::Recorder;
+
+/// How long after it was told the same note is told again.
+const NOTE_AGAIN_AFTER: time::Duration = time::Duration::from_secs(10);
+/// How many notes are remembered.
+const NOTES_MAX: usize = 64;
 
 /// What the driver drives: the broker, or a script that stands in for it in a test of the host.
 pub trait Machine: Send + 'static {
@@ -47,7 +56,10 @@ pub(crate) enum Message {
     /// A client connected; answers go to the link.
     Opened { conn: ConnId, peer: String, link: Link },
     /// A client asked. The room it takes in the inbox is given back once the broker has it.
-    Request { conn: ConnId, id: RequestId, request: Box<Request>, room: OwnedSemaphorePermit },
+    /// The frame comes along if it is to be recorded.
+    Request { conn: ConnId, id: RequestId, request: Box<Request>, frame: Option<Bytes>, room: OwnedSemaphorePermit },
+    /// Another broker sent something. The room it takes in the inbox is given back once the broker has it.
+    Peer { from: NodeId, envelope: Envelope, room: OwnedSemaphorePermit },
     /// A connection is gone. The last word about it.
     Closed { conn: ConnId },
     /// Somebody wants to know how the broker is.
@@ -62,18 +74,26 @@ pub(crate) enum Message {
 
 /// Where messages to the driver are put.
 #[derive(Clone, Debug)]
-pub(crate) struct Inbox(mpsc::Sender<Message>);
+pub(crate) struct Inbox {
+    sender: mpsc::Sender<Message>,
+    keeps_frames: bool,
+}
 
 impl Inbox {
-    /// An inbox, and the end of it that the driver reads.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Message>) {
+    /// An inbox, and the end of it that the driver reads. Says whether requests are to come with their frames.
+    pub(crate) fn new(keeps_frames: bool) -> (Self, mpsc::Receiver<Message>) {
         let (sender, receiver) = mpsc::channel();
-        (Self(sender), receiver)
+        (Self { sender, keeps_frames }, receiver)
+    }
+
+    /// Whether requests are to come with their frames.
+    pub(crate) fn keeps_frames(&self) -> bool {
+        self.keeps_frames
     }
 
     /// Says something to the driver. If it has ended, nobody needs to hear it; gives whether it has not.
     pub(crate) fn send(&self, message: Message) -> bool {
-        self.0.send(message).is_ok()
+        self.sender.send(message).is_ok()
     }
 
     /// Tells the driver if the thread that holds the result panics.
@@ -122,13 +142,16 @@ pub(crate) struct Driver<M> {
     /// Those who want to know when the broker is ready.
     waiting: Vec<oneshot::Sender<()>>,
     links: BTreeMap<ConnId, Link>,
+    peers: Peers,
     disk: Disk,
     compute: Compute,
+    recorder: Option<Recorder>,
+    notes: Notes,
     out: Effects,
 }
 
 impl<M: Machine> Driver<M> {
-    pub(crate) fn new(machine: M, inbox: mpsc::Receiver<Message>, disk: Disk, compute: Compute) -> Self {
+    pub(crate) fn new(machine: M, inbox: mpsc::Receiver<Message>, peers: Peers, disk: Disk, compute: Compute) -> Self {
         Self {
             machine,
             inbox,
@@ -136,24 +159,34 @@ impl<M: Machine> Driver<M> {
             alarm: None,
             waiting: Vec::new(),
             links: BTreeMap::new(),
+            peers,
             disk,
             compute,
+            recorder: None,
+            notes: Notes::default(),
             out: Effects::default(),
         }
+    }
+
+    /// Has everything recorded from the first step on.
+    pub(crate) fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
     }
 
     /// Drives the broker until it ends.
     pub(crate) fn run(mut self) -> Ended {
         let ended = self.drive();
-        // Connections end once what was answered has been sent.
-        self.links.clear();
+        let Self { links, peers, disk, compute, .. } = self;
+        // Connections end once what was answered, and said to other brokers, has been sent.
+        drop(links);
+        drop(peers);
         match &ended {
-            Ended::Halted(Halt::Stopped) => self.disk.finish(),
+            Ended::Halted(Halt::Stopped) => disk.finish(),
             Ended::Halted(Halt::DiskFailed(_) | Halt::Corrupt(_) | Halt::Foreign(_))
             | Ended::Killed
-            | Ended::Panicked(_) => self.disk.abandon(),
+            | Ended::Panicked(_) => disk.abandon(),
         }
-        self.compute.finish();
+        compute.finish();
         ended
     }
 
@@ -169,9 +202,14 @@ impl<M: Machine> Driver<M> {
                     self.links.insert(conn, link);
                     self.step(Input::Opened { conn, peer })
                 }
-                Some(Message::Request { conn, id, request, room }) => {
+                Some(Message::Request { conn, id, request, frame, room }) => {
                     let request = *request;
-                    let halt = self.step(Input::Request { conn, id, request });
+                    let halt = self.step_framed(Input::Request { conn, id, request }, frame.as_ref());
+                    drop(room);
+                    halt
+                }
+                Some(Message::Peer { from, envelope, room }) => {
+                    let halt = self.step(Input::Peer { from, envelope });
                     drop(room);
                     halt
                 }
@@ -185,6 +223,7 @@ impl<M: Machine> Driver<M> {
                     None
                 }
                 Some(Message::WhenReady(asker)) => {
+                    self.waiting.retain(|asker| !asker.is_closed());
                     self.waiting.push(asker);
                     None
                 }
@@ -223,9 +262,21 @@ impl<M: Machine> Driver<M> {
 
     /// One step and what it wants done. Gives why the broker ends, if it does.
     fn step(&mut self, input: Input) -> Option<Halt> {
-        self.machine.step(self.clock.now(), input, &mut self.out);
+        self.step_framed(input, None)
+    }
+
+    /// As [`Self::step`], with the frame of a request.
+    fn step_framed(&mut self, input: Input, frame: Option<&Bytes>) -> Option<Halt> {
+        let now = self.clock.now();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(now, &input, frame);
+        }
+        self.machine.step(now, input, &mut self.out);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.outcome(&self.out);
+        }
         for event in self.out.events.drain(..) {
-            log(event);
+            log(event, now.mono, &mut self.notes);
         }
         let mut halt = None;
         for effect in self.out.effects.drain(..) {
@@ -251,7 +302,7 @@ impl<M: Machine> Driver<M> {
                         link.mute(false);
                     }
                 }
-                Effect::Send { to, envelope: _ } => debug!(%to, "no way to this broker: an envelope is dropped"),
+                Effect::Send { to, envelope } => self.peers.send(to, envelope),
                 Effect::Disk { op, command } => self.disk.submit(op, command),
                 Effect::Compute { job, job_input } => self.compute.submit(job, job_input),
                 Effect::WakeAt(moment) => self.alarm = Some(moment),
@@ -262,10 +313,44 @@ impl<M: Machine> Driver<M> {
     }
 }
 
+/// What operators were told lately: the same is not told again at once.
+#[derive(Debug, Default)]
+struct Notes {
+    /// When each was told, and how often it came since.
+    told: BTreeMap<String, (Instant, u64)>,
+}
+
+impl Notes {
+    /// How often a note came since it was told, this time included, if it is to be told now.
+    fn due(&mut self, now: Instant, note: &str) -> Option<u64> {
+        if self.told.len() >= NOTES_MAX {
+            self.told.clear();
+        }
+        match self.told.get_mut(note) {
+            Some((at, count)) => {
+                *count += 1;
+                if now.since(*at) < NOTE_AGAIN_AFTER {
+                    return None;
+                }
+                *at = now;
+                Some(std::mem::take(count))
+            }
+            None => {
+                self.told.insert(note.to_owned(), (now, 0));
+                Some(1)
+            }
+        }
+    }
+}
+
 /// Logs what an operator may want to read; the rest is for those who look closely.
-fn log(event: Event) {
+fn log(event: Event, now: Instant, notes: &mut Notes) {
     match event {
-        Event::Note(note) => warn!("{note}"),
+        Event::Note(note) => match notes.due(now, &note) {
+            Some(1) => warn!("{note}"),
+            Some(times) => warn!(times, "{note}"),
+            None => debug!("{note}"),
+        },
         Event::Chartered { cluster, replica, .. } if replica.0 > 0 => info!(%cluster, "member"),
         Event::Chartered { cluster, .. } => info!(%cluster, "observer: to be admitted"),
         Event::Started => info!("recovered, taking part"),
@@ -274,11 +359,34 @@ fn log(event: Event) {
         | Event::Deposed { .. }
         | Event::Configured { .. }
         | Event::Recovered { .. }
-        | Event::Checkpointed { .. } => debug!(?event),
+        | Event::Checkpointed { .. }
+        | Event::Installing { .. }
+        | Event::Installed { .. } => debug!(?event),
         Event::Appended { .. }
         | Event::Persisted { .. }
         | Event::HardStatePersisted { .. }
         | Event::Applied { .. }
         | Event::Sometimes(_) => trace!(?event),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_told_once_in_a_while_with_a_count() {
+        let mut notes = Notes::default();
+        let at = |secs| Instant::default() + time::Duration::from_secs(secs);
+        assert_eq!(notes.due(at(1), "full"), Some(1));
+        assert_eq!(notes.due(at(2), "full"), None);
+        assert_eq!(notes.due(at(2), "foreign"), Some(1));
+        assert_eq!(notes.due(at(3), "full"), None);
+        assert_eq!(notes.due(at(11), "full"), Some(3));
+        assert_eq!(notes.due(at(12), "full"), None);
+        for number in 0..NOTES_MAX as u64 * 3 {
+            notes.due(at(12), &number.to_string());
+            assert!(notes.told.len() <= NOTES_MAX);
+        }
     }
 }

@@ -18,6 +18,25 @@ pub enum StartError {
         /// The address listened on.
         listen: String,
     },
+    /// This broker is not in the list of voters.
+    NotListed {
+        /// This broker.
+        node: NodeId,
+        /// The list.
+        cluster: String,
+    },
+    /// Where to listen for other brokers was given, but not which ones.
+    NeedsCluster {
+        /// Where.
+        listen: String,
+    },
+    /// The recording can not be begun.
+    NoRecording {
+        /// Its file.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The address does not stand for any.
     Unresolved {
         /// The flag it was given with.
@@ -123,6 +142,21 @@ impl fmt::Display for StartError {
                 f,
                 "clients can not connect to {listen}, which only means every address of this machine: \
                  add --advertise HOST:PORT with the name by which they reach it"
+            ),
+            Self::NotListed { node, cluster } => write!(
+                f,
+                "broker {node} is not in --cluster {cluster}: add it to the list of every broker, \
+                 or choose one of the numbers there with --node-id"
+            ),
+            Self::NeedsCluster { listen } => write!(
+                f,
+                "--peer-listen {listen} is of no use without other brokers: name all of them with --cluster \
+                 1@HOST:PORT,2@HOST:PORT,3@HOST:PORT, or leave --peer-listen out"
+            ),
+            Self::NoRecording { file, error } => write!(
+                f,
+                "the recording {} can not be begun ({error}): name a new file in a directory of this user with --record",
+                file.display()
             ),
             Self::Unresolved { flag, address, error } => {
                 write!(f, "{flag} {address} is not an address ({error}): give HOST:PORT, for example 127.0.0.1:9092")

@@ -64,3 +64,23 @@ pub const CLIENT_POLL_RECORDS: usize = 1_000;
 pub const CLIENT_POLL_MS: u64 = 1_000;
 /// How long a command waits for brokers to take its last bytes.
 pub const CLIENT_FAREWELL_MAX: Duration = Duration::from_secs(5);
+/// The most connections that brokers, or who says so, have to this one at a time.
+pub const PEER_CONNECTIONS_MAX: usize = 64;
+/// How long another broker has to accept, and as long to greet.
+pub const PEER_GREETING_MAX: Duration = Duration::from_secs(1);
+/// How long to wait after the first failure to reach a broker. The wait doubles with each further one.
+pub const PEER_RETRY_MIN: Duration = Duration::from_millis(50);
+/// The longest wait between two attempts to reach a broker. A connection that held for longer begins anew.
+pub const PEER_RETRY_MAX: Duration = Duration::from_secs(1);
+/// A broker that takes or acknowledges nothing of what was sent for so long is connected to anew.
+pub const PEER_STALLED_MAX: Duration = Duration::from_secs(5);
+/// The most bytes that wait to be sent to one broker; a single larger envelope may wait alone.
+pub const PEER_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The most envelopes that wait to be sent to one broker.
+pub const PEER_QUEUE_ENVELOPES_MAX: usize = 4096;
+/// The most bytes of envelopes that were read and wait for the driver, of all brokers; readers wait beyond it.
+pub const PEER_INBOX_BYTES_MAX: u32 = 256 * 1024 * 1024;
+/// How much memory is taken for a frame on its word alone.
+pub const PEER_FRAME_BYTES_AHEAD: usize = 1024 * 1024;
+/// How long the last envelopes have to leave when the node stops.
+pub const PEER_FAREWELL_MAX: Duration = Duration::from_millis(900);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tidelog_core::id::NodeId;
 
+use crate::cluster::Cluster;
 use crate::error::StartError;
 
 /// What a node is told when it starts. [`Options::default`] is what the command line defaults to.
@@ -22,6 +23,14 @@ pub struct Options {
     pub auto_create: bool,
     /// Where to listen for health checks, `HOST:PORT`; nowhere if `None`.
     pub admin_listen: Option<String>,
+    /// The voters of the cluster, this broker among them; alone if `None`.
+    pub cluster: Option<Cluster>,
+    /// Where to listen for other brokers, `HOST:PORT`, if not where the list says.
+    pub peer_listen: Option<String>,
+    /// Where the broker stands, for placement (Kafka: `broker.rack`).
+    pub rack: Option<String>,
+    /// The file that everything the broker is told is recorded to; see [`record`](crate::record).
+    pub record: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -33,6 +42,10 @@ impl Default for Options {
             data_dir: PathBuf::from("./tidelog-data"),
             auto_create: true,
             admin_listen: None,
+            cluster: None,
+            peer_listen: None,
+            rack: None,
+            record: None,
         }
     }
 }
@@ -61,7 +74,7 @@ impl Advertise {
             return Err(wrong.to_owned());
         }
         if bare.parse().is_ok_and(|address: std::net::IpAddr| address.is_unspecified()) {
-            return Err(format!("no client can connect to {bare}: {wrong}"));
+            return Err(format!("nobody can connect to {bare}: {wrong}"));
         }
         Ok(Self { host: bare.to_owned(), port })
     }
@@ -91,6 +104,23 @@ impl Options {
         // The name as it was typed, so that a client sees `localhost` if the operator said so.
         let typed = Advertise::parse(&self.listen).map(|typed| typed.host);
         Ok(Advertise { host: typed.unwrap_or_else(|_| bound.ip().to_string()), port: bound.port() })
+    }
+}
+
+impl Options {
+    /// Where to listen for other brokers; nowhere if there are none.
+    ///
+    /// Refused when the list of voters and the other flags do not go together.
+    pub fn listen_for_peers(&self) -> Result<Option<String>, StartError> {
+        let Some(cluster) = &self.cluster else {
+            return match &self.peer_listen {
+                None => Ok(None),
+                Some(listen) => Err(StartError::NeedsCluster { listen: listen.clone() }),
+            };
+        };
+        let listed = cluster.address(self.node);
+        let listed = listed.ok_or_else(|| StartError::NotListed { node: self.node, cluster: cluster.to_string() })?;
+        Ok(Some(self.peer_listen.clone().unwrap_or_else(|| listed.to_string())))
     }
 }
 

@@ -11,6 +11,7 @@ use std::io;
 use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::Resource;
 use tidelog_core::broker::{Broker, Config, Settings, Status};
@@ -20,6 +21,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::admin;
 use crate::compute::Compute;
@@ -27,9 +30,11 @@ use crate::data_dir::DataDir;
 use crate::disk::Disk;
 use crate::driver::{Driver, Inbox, Machine, Message};
 use crate::error::StartError;
-use crate::limits::{CONNECTIONS_MAX, FAREWELL_MAX, FILES_OPEN_MAX, FILES_OTHER_MAX};
+use crate::limits::{CONNECTIONS_MAX, FAREWELL_MAX, FILES_OPEN_MAX, FILES_OTHER_MAX, PEER_FAREWELL_MAX};
 use crate::net::{Listener, Rooms, all_closed};
 use crate::options::{Advertise, Options, resolve};
+use crate::peer;
+use crate::record::Recorder;
 
 pub use crate::driver::Ended;
 
@@ -37,17 +42,25 @@ pub use crate::driver::Ended;
 pub struct Server {
     address: SocketAddr,
     admin: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
     advertised: Advertise,
     inbox: Inbox,
     slots: Arc<Semaphore>,
     connections_max: u32,
     /// What runs, until it has ended.
-    running: Option<(JoinHandle<Ended>, Runtime)>,
+    running: Option<Running>,
     /// Locked until everything else has ended.
     directory: DataDir,
 }
 
-/// Starts a single node: a broker that is the only voter of its cluster.
+struct Running {
+    driver: JoinHandle<Ended>,
+    /// The sending sides of the connections to other brokers.
+    links: JoinSet<()>,
+    runtime: Runtime,
+}
+
+/// Starts a node: a broker that is one of the voters of its cluster, the only one if no others are named.
 ///
 /// # Errors
 ///
@@ -70,14 +83,26 @@ pub fn start_with<M: Machine>(
     let advertised = options.advertised(address)?;
     let admin = options.admin_listen.as_deref().map(|listen| bind("--admin-listen", listen)).transpose()?;
     let admin_address = admin.as_ref().map(local_address);
+    let peer_socket = options.listen_for_peers()?.map(|listen| bind("--peer-listen", &listen)).transpose()?;
+    let peer_address = peer_socket.as_ref().map(local_address);
     let directory = DataDir::open(&options.data_dir, options.node)?;
 
     let threads = |error| StartError::file("start threads for", directory.path(), error);
-    let (inbox, messages) = Inbox::new();
+    let (inbox, messages) = Inbox::new(options.record.is_some());
     let disk = Disk::start(directory.path(), inbox.clone()).map_err(threads)?;
     let compute = Compute::start(&inbox).map_err(threads)?;
-    let machine = machine(config(options, &directory, &advertised), &directory);
-    let driver = Driver::new(machine, messages, disk, compute);
+    let config = config(options, &directory, &advertised);
+    let recorder = options.record.as_deref().map(|file| {
+        let begun = Recorder::create(file, &config, &directory.boot());
+        begun.map_err(|error| StartError::NoRecording { file: file.to_owned(), error })
+    });
+    let recorder = recorder.transpose()?;
+    let machine = machine(config, &directory);
+    let (peers, links) = peer::ways(options.node, options.cluster.as_ref());
+    let mut driver = Driver::new(machine, messages, peers, disk, compute);
+    if let Some(recorder) = recorder {
+        driver.record(recorder);
+    }
     let driver = std::thread::Builder::new().name("driver".to_owned()).spawn(|| driver.run());
     let driver = driver.map_err(threads)?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(threads)?;
@@ -94,6 +119,7 @@ pub fn start_with<M: Machine>(
         }
         .run(),
     );
+    let links = links.run(peer_socket, &inbox).map_err(threads)?;
     if let Some(admin) = admin {
         let admin = TcpListener::from_std(admin).map_err(threads)?;
         runtime.spawn(admin::serve(admin, inbox.clone()));
@@ -102,11 +128,12 @@ pub fn start_with<M: Machine>(
     Ok(Server {
         address,
         admin: admin_address,
+        peer: peer_address,
         advertised,
         inbox,
         slots,
         connections_max,
-        running: Some((driver, runtime)),
+        running: Some(Running { driver, links, runtime }),
         directory,
     })
 }
@@ -120,6 +147,11 @@ impl Server {
     /// Where it listens for health checks.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Where it listens for other brokers.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
     /// Where clients are told to connect to.
@@ -142,6 +174,14 @@ impl Server {
         let (asker, ready) = oneshot::channel();
         self.inbox.send(Message::WhenReady(asker));
         self.runtime().block_on(ready).is_ok()
+    }
+
+    /// As [`Self::wait_ready`], but gives up after `patience`: `None` if the broker is neither ready nor at its end by then.
+    pub fn wait_ready_for(&self, patience: Duration) -> Option<bool> {
+        let (asker, ready) = oneshot::channel();
+        self.inbox.send(Message::WhenReady(asker));
+        let waited = self.runtime().block_on(async { timeout(patience, ready).await });
+        waited.ok().map(|ready| ready.is_ok())
     }
 
     /// Asks the broker to end. [`Server::wait`] tells when it has.
@@ -188,14 +228,16 @@ impl Server {
     }
 
     fn runtime(&self) -> &Runtime {
-        let (_, runtime) = self.running.as_ref().expect("it runs until it is consumed");
-        runtime
+        &self.running.as_ref().expect("it runs until it is consumed").runtime
     }
 
     fn end(&mut self) -> Option<Ended> {
-        let (driver, runtime) = self.running.take()?;
+        let Running { driver, mut links, runtime } = self.running.take()?;
         let ended = driver.join().unwrap_or_else(|_| Ended::Panicked("driver".to_owned()));
         if matches!(ended, Ended::Halted(_)) {
+            let sent = async { while links.join_next().await.is_some() {} };
+            // Links that are not done are cut off with the runtime.
+            let _ = runtime.block_on(async { timeout(PEER_FAREWELL_MAX, sent).await });
             runtime.block_on(all_closed(&self.slots, self.connections_max, FAREWELL_MAX));
         }
         runtime.shutdown_timeout(FAREWELL_MAX);
@@ -241,15 +283,15 @@ impl Ended {
     }
 }
 
-/// What the broker of a single node is told: it forms a cluster of its own.
+/// What the broker is told.
 fn config(options: &Options, directory: &DataDir, advertised: &Advertise) -> Config {
     Config {
         node: options.node,
         directory: directory.directory(),
-        voters: Vec::new(),
+        voters: options.cluster.iter().flat_map(|list| list.voters()).collect(),
         host: advertised.host.clone(),
         port: advertised.port,
-        rack: None,
+        rack: options.rack.clone(),
         auto_create: options.auto_create,
         settings: Settings::node(),
         mutants: Mutants::default(),

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use clap::Parser;
 use common::{Scratch, options, scripted};
 use tidelog::cli::{self, Cli};
+use tidelog::cluster::Cluster;
 use tidelog::options::{Advertise, Options};
 
 fn tidelog(arguments: &[&str]) -> Output {
@@ -43,7 +44,7 @@ fn no_flags_mean_the_defaults() {
 #[test]
 fn every_flag_arrives() {
     let flags = "--node-id 3 --listen [::1]:5 --advertise [2001:db8::1]:7 --data-dir /d --auto-create false \
-                 --admin-listen localhost:8 --log warn,tidelog::net=debug";
+                 --admin-listen localhost:8 --cluster 3@[::1]:6,1@a:6 --peer-listen [::]:6 --rack east --record /r --log warn,tidelog::net=debug";
     let flags: Vec<&str> = flags.split_whitespace().collect();
     let advertise = Advertise { host: "2001:db8::1".to_owned(), port: 7 };
     let expected = Options {
@@ -53,6 +54,10 @@ fn every_flag_arrives() {
         data_dir: "/d".into(),
         auto_create: false,
         admin_listen: Some("localhost:8".to_owned()),
+        cluster: Some(Cluster::parse("1@a:6,3@[::1]:6").expect("a good list")),
+        peer_listen: Some("[::]:6".to_owned()),
+        rack: Some("east".to_owned()),
+        record: Some("/r".into()),
     };
     assert_eq!(parsed(&flags), expected);
 }
@@ -69,6 +74,10 @@ fn flags_that_make_no_sense_are_refused() {
         ["--advertise", "::1:9092"],
         ["--advertise", ":9092"],
         ["--auto-create", "perhaps"],
+        ["--cluster", "1@a:1,1@b:1"],
+        ["--cluster", "1@a"],
+        ["--cluster", ""],
+        ["--rack", ""],
         ["--log", "tidelog=loud"],
     ] {
         let error = Cli::try_parse_from([&["tidelog", "node"], &flags[..]].concat()).expect_err(flags[1]);
@@ -82,7 +91,19 @@ fn help_names_every_flag_and_its_default() {
     let output = tidelog(&["node", "--help"]);
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout).expect("text");
-    for flag in ["--node-id", "--listen", "--advertise", "--data-dir", "--auto-create", "--admin-listen", "--log"] {
+    for flag in [
+        "--node-id",
+        "--listen",
+        "--advertise",
+        "--data-dir",
+        "--auto-create",
+        "--admin-listen",
+        "--cluster",
+        "--peer-listen",
+        "--rack",
+        "--record",
+        "--log",
+    ] {
         let line = help.lines().position(|line| line.contains(flag)).expect(flag);
         let about: String = help.lines().skip(line).take(2).collect();
         assert!(about.contains("[default"), "{flag}: {about}");
@@ -116,6 +137,23 @@ fn a_port_in_use_is_told() {
 fn an_address_that_is_none_is_told() {
     let sentence = refused(&["--listen", "9092"]);
     assert!(sentence.contains("--listen 9092 is not an address"), "{sentence}");
+}
+
+#[test]
+fn a_list_of_voters_that_does_not_go_with_the_rest_is_told() {
+    let scratch = Scratch::new();
+    let directory = scratch.join("data");
+    let data_dir = directory.to_str().expect("text");
+    let all = ["--listen", "127.0.0.1:0", "--data-dir", data_dir];
+    let sentence = refused(&[&all[..], &["--cluster", "2@127.0.0.1:1,3@127.0.0.1:2"]].concat());
+    assert!(sentence.contains("broker 1 is not in --cluster 2@127.0.0.1:1,3@127.0.0.1:2: add it"), "{sentence}");
+    let sentence = refused(&[&all[..], &["--peer-listen", "127.0.0.1:0"]].concat());
+    assert!(sentence.contains("name all of them with --cluster"), "{sentence}");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let cluster = format!("1@{}", taken.local_addr().expect("a port"));
+    let sentence = refused(&[&all[..], &["--cluster", &cluster]].concat());
+    assert!(sentence.contains("choose another port with --peer-listen"), "{sentence}");
+    assert!(!directory.exists(), "a refused node touched its directory");
 }
 
 #[test]

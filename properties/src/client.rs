@@ -6,7 +6,7 @@
 //! | `inconsistent-offsets`, `duplicate`, `wrong-bytes` | `identity` |
 //! | `nonmonotonic-send`, `order`, `real-time-order` | `order` |
 //! | `nonmonotonic-poll`, `poll-skip` | `polls` |
-//! | `latest-goes-back`, `retention`, `time-lookup` | `offsets` |
+//! | `latest-goes-back`, `false-out-of-range`, `retention`, `time-lookup` | `offsets` |
 //! | `unexplained` | here and `view`: events that fit nothing |
 //!
 //! The kinds are cut so that one fault has one name where that is possible: a value that nobody ever read is `lost-write` or

@@ -33,7 +33,8 @@ pub struct Send {
     pub idempotent: bool,
     /// `acks` of the request: 0, 1 or -1.
     pub acks: i8,
-    /// The topic: a name used once in a history, for one life of a topic (or its id).
+    /// The topic: a name used once in a history, for one life of a topic. A topic that is deleted and made again has a label
+    /// for each life, `name#life`; a send that bears the name alone may have gone into any of them.
     pub topic: String,
     /// The partition.
     pub partition: i32,
@@ -136,7 +137,7 @@ pub enum Op {
     },
     /// DeleteTopics.
     DeleteTopic {
-        /// The topic.
+        /// The topic: the life that was named by its id, or a name, which may hit any life of it.
         topic: String,
     },
     /// DeleteRecords: everything below an offset may go.
@@ -188,6 +189,11 @@ pub enum Outcome {
         /// The error.
         error: String,
     },
+}
+
+/// The name of a topic in the label of one of its lives.
+pub fn name_of(label: &str) -> &str {
+    label.split_once('#').map_or(label, |(name, _)| name)
 }
 
 /// When something happened.
@@ -278,6 +284,24 @@ impl History {
             }
             Some(_) => self.oddities.push(format!("operation {} ended twice", id.0)),
             None => self.oddities.push(format!("operation {} ended and was never invoked", id.0)),
+        }
+    }
+
+    /// It became known which life of a topic the operation was about: only a name was known before.
+    pub fn relabel(&mut self, id: OpId, label: &str) {
+        let at = self.slot(id);
+        let topic = match at.map(|at| &mut self.records[at].op) {
+            Some(Op::Send(send)) => &mut send.topic,
+            Some(Op::CreateTopic { topic, .. }) => topic,
+            Some(_) | None => {
+                self.oddities.push(format!("operation {} can not be about {label}", id.0));
+                return;
+            }
+        };
+        if name_of(label) == topic.as_str() {
+            label.clone_into(topic);
+        } else {
+            self.oddities.push(format!("operation {} was about {topic} and not about {label}", id.0));
         }
     }
 

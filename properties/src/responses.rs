@@ -88,9 +88,21 @@ impl Responses {
         }
     }
 
+    /// The oldest request of each open connection that is owed an answer now.
+    pub fn owed(&self) -> Vec<(NodeId, ConnId, RequestId)> {
+        let oldest = |(&(node, conn), line): (&(NodeId, ConnId), &Line)| Some((node, conn, *line.owed.front()?));
+        self.lines.iter().filter_map(oldest).collect()
+    }
+
     /// The run is over, and brokers had their time: what is owed now is owed for ever.
     pub fn finish(&mut self) {
-        let owed = self.lines.iter().filter_map(|(&key, line)| Some((key, *line.owed.front()?)));
+        self.finish_those(&self.owed());
+    }
+
+    /// As [`Responses::finish`], for what was owed some time ago already.
+    pub fn finish_those(&mut self, before: &[(NodeId, ConnId, RequestId)]) {
+        let owed =
+            self.owed().into_iter().filter(|owed| before.contains(owed)).map(|(node, conn, id)| ((node, conn), id));
         for ((node, conn), id) in owed.collect::<Vec<_>>() {
             let sentence = format!("Broker {node} never answered request {id} on connection {conn}, which is open.");
             self.add("never-answered", node, conn, sentence);

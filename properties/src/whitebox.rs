@@ -5,6 +5,8 @@
 //!
 //! | kind | promise |
 //! |---|---|
+//! | `spoke-early` | a message leaves only when the term it is of is durable |
+//! | `too-few-copies` | what is acknowledged under min.insync.replicas is durable on so many replicas |
 //! | `two-leaders` | at most one leader in a term of a group |
 //! | `vote-twice` | a vote once durable is neither given again nor forgotten in its term, across restarts |
 //! | `elected-without-votes` | a leader has durable votes of a quorum (its own is taken as given) |
@@ -31,7 +33,7 @@
 //! | `charters-overlap` | no two brokers are members of different clusters that count on the same disk |
 //! | `unexplained` | every event fits into a life |
 //!
-//! Does not know clients, records, or what entries mean. A snapshot has no event; [`Whitebox::installed`] tells of one.
+//! Does not know clients, records, or what entries mean.
 
 mod config;
 mod group;
@@ -41,7 +43,7 @@ mod replica;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidelog_core::event::Event;
-use tidelog_core::id::{ClusterId, GroupId, Index, NodeId, Term};
+use tidelog_core::id::{ClusterId, GroupId, NodeId, Offset, Term};
 
 use crate::violation::{Verdict, Violation};
 use group::{At, Group};
@@ -79,7 +81,9 @@ impl Whitebox {
             | Event::Serving { group, .. }
             | Event::Deposed { group, .. }
             | Event::Configured { group, .. }
-            | Event::Checkpointed { group, .. } => *group,
+            | Event::Checkpointed { group, .. }
+            | Event::Installing { group, .. }
+            | Event::Installed { group, .. } => *group,
             Event::Started => return self.start(now, node),
             Event::Chartered { cluster, directory, replica, members } => {
                 let disk = (*cluster, *directory);
@@ -97,12 +101,26 @@ impl Whitebox {
         state.observe(At { now, node }, event, started, &mut self.verdict, &mut self.work);
     }
 
-    /// `node` replaced what it had of `group` by a snapshot that covers everything up to this entry, durably. No event tells
-    /// of this yet: whoever feeds the checker has to know.
-    pub fn installed(&mut self, now: u64, node: NodeId, group: GroupId, index: Index, term: Term) {
-        let cluster = self.identities.cluster(node);
-        let state = self.groups.entry((cluster, group)).or_insert_with(|| Group::new(group));
-        state.installed(At { now, node }, (index, term), &mut self.verdict, &mut self.work);
+    /// `node` sends something of `group` in `term` to another broker, a pre-vote excepted, which binds nobody.
+    pub fn spoke(&mut self, now: u64, node: NodeId, group: GroupId, term: Term) {
+        self.work += 1;
+        if let Some(state) = self.groups.get(&(self.identities.cluster(node), group)) {
+            state.spoke(At { now, node }, term, &mut self.verdict);
+        }
+    }
+
+    /// `node` tells a client that the record at `offset` is held by at least `needed` replicas.
+    pub fn promised(&mut self, now: u64, node: NodeId, group: GroupId, offset: Offset, needed: usize) {
+        self.work += 1;
+        let holders = self.groups.get(&(self.identities.cluster(node), group)).and_then(|group| group.holders(offset));
+        if let Some(holders) = holders.filter(|holders| *holders < needed) {
+            self.verdict.add("too-few-copies", format!("{group:?}"), || {
+                let sentence = format!(
+                    "Group {group}, broker {node}: offset {offset} is acknowledged as held by {needed} replicas, and {holders} hold it durably."
+                );
+                (sentence, vec![At { now, node }.says(format_args!("acknowledges offset {offset}"))])
+            });
+        }
     }
 
     /// `node`'s life has ended: killed, halted or stopped.

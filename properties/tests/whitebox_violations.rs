@@ -114,6 +114,19 @@ fn applied_with(index: u64, term: u64, digest: u64, next: i64, start: i64) -> Ev
     Event::Applied { group: GROUP, index, term, digest, next_offset: Offset(next), log_start: Offset(start) }
 }
 
+fn installing(index: u64, term: u64) -> Event {
+    Event::Installing { group: GROUP, index: Index(index), term: Term(term) }
+}
+
+fn installed_with(index: u64, term: u64, digest: u64) -> Event {
+    let (index, term, next_offset) = (Index(index), Term(term), Offset(index as i64));
+    Event::Installed { group: GROUP, index, term, digest, next_offset, log_start: Offset(0) }
+}
+
+fn installed(index: u64, term: u64) -> Event {
+    installed_with(index, term, index * 1_000)
+}
+
 fn configured(index: u64, nodes: &[u32]) -> Event {
     let voters = nodes.iter().map(|&node| (NodeId(node), ReplicaId(u64::from(node) * 10))).collect();
     Event::Configured { group: GROUP, index: Index(index), voters, outgoing: Vec::new() }
@@ -444,18 +457,42 @@ fn checkpoint_lost() {
 fn a_snapshot_brings_a_replica_up_to_date() {
     let mut script = Script::led();
     script.append(1, 2, 1).append(2, 2, 1).say(1, persisted(2, 1)).say(2, persisted(2, 1)).say(1, applied(2, 1));
-    script.judge.installed(50, NodeId(3), GROUP, Index(2), Term(1));
+    script.say(3, installing(2, 1)).say(3, installed(2, 1));
     script.append(3, 3, 1).crash(3).up(3, Disk { commit: 2, applied: 2, last: 2, ..FOLLOWER });
     script.breaks(&[]);
-    script.judge.installed(60, NodeId(3), GROUP, Index(1), Term(1));
+    script.say(3, installing(1, 1)).say(3, installed(1, 1));
     script.breaks(&["snapshot-regress"]);
+}
+
+#[test]
+fn a_snapshot_may_be_durable_before_anybody_is_told() {
+    for (covered, last) in [(0, 1), (2, 2)] {
+        let mut script = Script::led();
+        script.append(1, 2, 1).append(2, 2, 1).say(1, persisted(2, 1)).say(2, persisted(2, 1)).say(1, applied(2, 1));
+        script.say(3, installing(2, 1)).crash(3).up(3, Disk { commit: covered, applied: covered, last, ..FOLLOWER });
+        script.breaks(&[]);
+    }
+}
+
+#[test]
+fn a_snapshot_in_another_state_is_divergence() {
+    let mut script = Script::led();
+    script.say(1, applied(1, 1)).say(3, installing(1, 1)).say(3, installed_with(1, 1, 77));
+    script.breaks(&["divergence"]);
+}
+
+#[test]
+fn a_snapshot_out_of_the_blue_is_unexplained() {
+    let mut script = Script::led();
+    script.say(1, applied(1, 1)).say(3, installed(1, 1));
+    script.breaks(&["unexplained"]);
 }
 
 #[test]
 fn a_snapshot_of_what_is_not_committed_is_divergence() {
     for (index, term) in [(1, 2), (2, 1)] {
         let mut script = Script::led();
-        script.judge.installed(50, NodeId(3), GROUP, Index(index), Term(term));
+        script.say(1, applied(1, 1)).say(3, installing(index, term)).say(3, installed(index, term));
         script.breaks(&["divergence"]);
     }
 }

@@ -5,9 +5,12 @@
 pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) partitions: i32,
+    /// Whether it is deleted now and then, and made again.
+    pub(crate) mortal: bool,
 }
 
-/// The topics that stand, in the order in which they were made.
+/// The topics that stand, in the order in which they were first made. One that is deleted stays until it is made again:
+/// clients learn of a deletion from brokers.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     topics: Vec<Topic>,
@@ -24,9 +27,9 @@ impl Board {
         self.thin
     }
 
-    pub(crate) fn post(&mut self, name: &str, partitions: i32) {
-        if !self.topics.iter().any(|topic| topic.name == name) {
-            self.topics.push(Topic { name: name.to_owned(), partitions });
+    pub(crate) fn post(&mut self, name: &str, partitions: i32, mortal: bool) {
+        if self.topic(name).is_none() {
+            self.topics.push(Topic { name: name.to_owned(), partitions, mortal });
         }
     }
 
@@ -37,5 +40,10 @@ impl Board {
             (0..topic.partitions).map(move |partition| (name.clone(), partition))
         };
         self.topics.iter().flat_map(each).collect()
+    }
+
+    /// The topic of this name.
+    pub(crate) fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.iter().find(|topic| topic.name == name)
     }
 }

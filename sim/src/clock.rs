@@ -1,4 +1,5 @@
-//! A host's clocks: the monotonic one starts anywhere and drifts a little, the wall clock is off and may jump.
+//! A host's clocks: the monotonic one starts anywhere, drifts and may leap ahead; the wall clock is off, drifts on its own and
+//! may jump either way.
 
 use tidelog_core::rng::Rng;
 use tidelog_core::time::{Instant, Now, Timestamp};
@@ -13,20 +14,29 @@ pub(crate) struct Clock {
     born: u64,
     start: u64,
     drift_ppm: i64,
+    wall_drift_ppm: i64,
     wall_offset_ms: i64,
+}
+
+/// How fast a clock runs: most are good, some are a few parts per thousand off, and some virtual machines are worse.
+fn drift(rng: &mut Rng) -> i64 {
+    let most = [200, 200, 200, 5_000, 5_000, 30_000][rng.below(6) as usize];
+    rng.below(2 * most + 1) as i64 - most as i64
 }
 
 impl Clock {
     /// Clocks of a process born at the virtual time `born`.
     pub(crate) fn draw(born: u64, wall_offset_ms: i64, rng: &mut Rng) -> Self {
-        Self { born, start: rng.below(1 << 40), drift_ppm: rng.below(401) as i64 - 200, wall_offset_ms }
+        let start = rng.below(1 << 40);
+        Self { born, start, drift_ppm: drift(rng), wall_drift_ppm: drift(rng), wall_offset_ms }
     }
 
     /// What the clocks show at the virtual time `now`.
     pub(crate) fn read(&self, now: u64) -> Now {
         let elapsed = now.saturating_sub(self.born) as i64;
         let mono = self.start + (elapsed + elapsed * self.drift_ppm / MILLION) as u64;
-        Now { mono: Instant(mono), wall: Timestamp(EPOCH_MS + (now / 1_000) as i64 + self.wall_offset_ms) }
+        let wall = elapsed / 1_000 * self.wall_drift_ppm / MILLION + self.wall_offset_ms;
+        Now { mono: Instant(mono), wall: Timestamp(EPOCH_MS + (now / 1_000) as i64 + wall) }
     }
 
     /// The first virtual time at which the monotonic clock shows `mono`.
@@ -37,6 +47,11 @@ impl Clock {
             elapsed += 1;
         }
         self.born + elapsed
+    }
+
+    /// The monotonic clock leaps ahead.
+    pub(crate) fn leap(&mut self, millis: u64) {
+        self.start = self.start.saturating_add(millis.saturating_mul(1_000));
     }
 
     /// The wall clock jumps.

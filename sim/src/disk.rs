@@ -4,15 +4,17 @@
 //! - A **kill** of the process keeps the page cache. Writes in flight may have happened, sector by sector.
 //! - A **power loss** keeps, of what was not synced or was in flight, any subset of sectors.
 //! - A sync makes durable what was written before it was *issued*; a sector written again meanwhile keeps the older content.
+//! - A write or sync that **fails** may have happened in part; of what it should have made durable, any subset is lost for
+//!   good, though reads still show it and the next sync succeeds (as Linux does).
 //! - Misuse by the core (writing beyond what was allocated, cutting a file that is being read, reusing an id) panics.
 //!
 //! It knows nothing of time, of what the bytes mean, or of who asks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, DiskResult};
-use tidelog_core::id::{FileId, OpId};
+use tidelog_core::id::{FileId, FileKind, OpId};
 use tidelog_core::rng::Rng;
 
 /// The unit a medium writes atomically.
@@ -29,6 +31,8 @@ struct Dirty {
     written: u64,
     /// Contents that syncs in flight may still make durable: (the last write they include, the content).
     versions: Vec<(u64, Box<Sector>)>,
+    /// A failed write-back: reads show it, no sync carries it to the medium any more, only writing it again does.
+    dropped: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -85,7 +89,20 @@ pub struct Disk {
     flights: BTreeMap<OpId, Flight>,
     seen: Seen,
     writes: u64,
+    /// Durable writes to journal files that are done, the newest last.
+    journal: VecDeque<Extent>,
 }
+
+/// Where a write went.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    file: FileId,
+    from: u64,
+    to: u64,
+}
+
+/// How many of them are remembered.
+const JOURNAL_WRITES_KEPT: usize = 400;
 
 impl File {
     fn sector(&self, number: u32) -> Box<Sector> {
@@ -120,11 +137,13 @@ impl File {
                 durable: before.clone(),
                 written: 0,
                 versions: Vec::new(),
+                dropped: false,
             });
             if keep && dirty.written > 0 {
                 dirty.versions.push((write - 1, before));
             }
             dirty.written = write;
+            dirty.dropped = false;
         }
         self.cache[start..end].copy_from_slice(bytes);
     }
@@ -132,6 +151,9 @@ impl File {
     /// Makes durable what writes up to `upto` put into the sectors.
     fn settle(&mut self, upto: u64) {
         self.dirty.retain(|_, dirty| {
+            if dirty.dropped {
+                return true;
+            }
             if dirty.written <= upto {
                 return false;
             }
@@ -243,6 +265,9 @@ impl Disk {
                     (first..=last).for_each(|number| {
                         there.dirty.remove(&number);
                     });
+                    if file.kind() == FileKind::Journal {
+                        self.journal_written(Extent { file, from: at, to: at + all.len() as u64 });
+                    }
                 }
                 Ok(DiskOutput::Done)
             }
@@ -271,10 +296,73 @@ impl Disk {
         })
     }
 
+    fn journal_written(&mut self, extent: Extent) {
+        self.journal.retain(|old| old.file != extent.file || old.to <= extent.from || extent.to <= old.from);
+        self.journal.push_back(extent);
+        if self.journal.len() > JOURNAL_WRITES_KEPT {
+            self.journal.pop_front();
+        }
+    }
+
+    /// Ends an allocation in flight because no space is left. `None` if it needs none, or is no allocation: it goes on.
+    pub fn refuse(&mut self, op: OpId) -> Option<DiskResult> {
+        let Some(DiskCommand::Allocate { file, len }) = self.in_flight(op) else {
+            return None;
+        };
+        if self.files.get(file).is_some_and(|there| there.cache.len() as u64 >= *len) {
+            return None;
+        }
+        self.flights.remove(&op);
+        Some(Err(DiskError::Full))
+    }
+
+    /// Flips a bit in a block of the journal that a later one follows, or in any file of another kind. Says where.
+    pub fn rot(&mut self, kind: FileKind, rng: &mut Rng) -> Option<(FileId, u64)> {
+        let (file, at) = match kind {
+            FileKind::Journal => {
+                let sealed: Vec<Extent> = self.journal.iter().rev().skip(1).copied().collect();
+                let block = rng.pick(&sealed)?;
+                (block.file, rng.between(block.from, block.to - 1))
+            }
+            FileKind::Segment | FileKind::SegmentIndex | FileKind::State | FileKind::Formation => {
+                let of_kind = |(id, file): (&FileId, &File)| {
+                    (id.kind() == kind && !file.cache.is_empty()).then_some((*id, file.cache.len() as u64))
+                };
+                let files: Vec<(FileId, u64)> = self.files.iter().filter_map(of_kind).collect();
+                let (file, len) = rng.pick(&files)?;
+                (*file, rng.below(*len))
+            }
+        };
+        let bit = 1 << rng.below(8);
+        *self.files.get_mut(&file)?.cache.get_mut(at as usize)? ^= bit;
+        Some((file, at))
+    }
+
     /// Ends an operation in flight with an error of the medium: nothing of it is promised, parts of it may have happened.
     pub fn fail(&mut self, op: OpId, rng: &mut Rng) -> Option<DiskResult> {
         let flight = self.flights.remove(&op)?;
+        let doomed: Vec<(FileId, u64, u64)> = match &flight.command {
+            DiskCommand::Write { file, at, bytes, .. } => vec![(*file, *at, at + length(bytes))],
+            DiskCommand::Sync { files } => files.iter().map(|file| (*file, 0, u64::MAX)).collect(),
+            DiskCommand::List
+            | DiskCommand::Read { .. }
+            | DiskCommand::Allocate { .. }
+            | DiskCommand::Truncate { .. }
+            | DiskCommand::Remove { .. } => Vec::new(),
+        };
         self.happen_partly(flight, rng);
+        let keep = Keep::draw(rng);
+        for (file, from, to) in doomed {
+            let Some(there) = self.files.get_mut(&file) else {
+                continue;
+            };
+            let sectors = (from / SECTOR as u64) as u32..=((to - 1) / SECTOR as u64).min(u64::from(u32::MAX)) as u32;
+            let total = there.dirty.range(sectors.clone()).count() as u64;
+            for (rank, (_, dirty)) in there.dirty.range_mut(sectors).enumerate() {
+                dirty.dropped |= !keep.keeps(rank as u64, total, rng);
+                dirty.versions.clear();
+            }
+        }
         Some(Err(DiskError::Io("simulated medium error".to_owned())))
     }
 
@@ -301,6 +389,7 @@ impl Disk {
 
     fn remove(&mut self, file: FileId) {
         self.files.remove(&file);
+        self.journal.retain(|extent| extent.file != file);
         self.gone.insert(file);
     }
 
@@ -381,7 +470,7 @@ impl Disk {
             let keep = Keep::draw(rng);
             let total = file.dirty.len() as u64;
             for (rank, (number, dirty)) in std::mem::take(&mut file.dirty).into_iter().enumerate() {
-                if !keep.keeps(rank as u64, total, rng) {
+                if dirty.dropped || !keep.keeps(rank as u64, total, rng) {
                     damage.lost += 1;
                     file.put_sector(number, &dirty.durable);
                 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidelog_core::broker::{Boot, Broker, Config};
 use tidelog_core::effect::{Effects, Input};
-use tidelog_core::id::{ConnId, DirectoryId, NodeId};
+use tidelog_core::id::{ConnId, DirectoryId, NodeId, OpId};
 use tidelog_core::mutants::Mutants;
 use tidelog_core::rng::Rng;
 
@@ -32,6 +32,16 @@ pub(crate) struct Host {
     /// Faults that strike operations of the disk.
     pub(crate) stalled_until: u64,
     pub(crate) fail_next: Option<u64>,
+    /// An operation has failed: how long the machine is down once the process has ended for it.
+    pub(crate) failed: Option<u64>,
+    /// Until then the disk has no space left.
+    pub(crate) full_until: u64,
+    /// The process was asked to stop, and is started again so long after it did.
+    pub(crate) stop_asked: Option<u64>,
+    /// A bit of its disk has flipped.
+    pub(crate) rotten: bool,
+    /// It gave up for good, and by right.
+    pub(crate) lost: bool,
     /// The moment until which the process stands still.
     pub(crate) paused_until: u64,
     pub(crate) wall_offset_ms: i64,
@@ -55,6 +65,8 @@ pub(crate) struct Process {
     pub(crate) wires: BTreeMap<ConnId, u64>,
     /// Connections the broker has closed, and not yet been told that they are gone.
     pub(crate) closing: BTreeSet<ConnId>,
+    /// An operation of the journal that failed: when it is told, the process ends.
+    pub(crate) fatal: Option<OpId>,
     pub(crate) effects: Effects,
 }
 
@@ -95,6 +107,11 @@ impl Host {
             process: None,
             stalled_until: 0,
             fail_next: None,
+            failed: None,
+            full_until: 0,
+            stop_asked: None,
+            rotten: false,
+            lost: false,
             paused_until: 0,
             wall_offset_ms: clock_rng.below(401) as i64 - 200,
             step_rng: Rng::stream(seed, &[streams::PROCESS, at]),
@@ -122,6 +139,7 @@ impl Host {
             next_conn: 1,
             wires: BTreeMap::new(),
             closing: BTreeSet::new(),
+            fatal: None,
             effects: Effects::default(),
         })
     }

@@ -9,6 +9,7 @@ mod digest;
 pub mod disk;
 pub mod failure;
 mod host;
+mod lives;
 mod net;
 mod oracle;
 mod plan;
@@ -26,6 +27,7 @@ mod wire;
 mod words;
 mod workload;
 mod world;
+mod writes;
 
 pub use digest::Digest;
 pub use net::Weather;

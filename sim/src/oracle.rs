@@ -1,15 +1,16 @@
 //! What is judged while the world runs: the white-box checkers, and what a host alone can see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidelog_core::event::Event;
-use tidelog_core::id::{ConnId, GroupId, NodeId, RequestId};
+use tidelog_core::id::{ConnId, GroupId, NodeId, Offset, OpId, RequestId, Term};
 use tidelog_properties::Violation;
 use tidelog_properties::responses::Responses;
 use tidelog_properties::whitebox::Whitebox;
 
 use crate::verdict::Verdict;
 use crate::words;
+use crate::writes::Writes;
 
 /// What is wrong, so that a person can understand it.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -52,11 +53,24 @@ pub(crate) struct Oracle {
     leaders: BTreeMap<GroupId, NodeId>,
     whitebox: Whitebox,
     responses: Responses,
+    writes: Writes,
+    /// Produces with acks=all that are not answered.
+    acks_all: BTreeSet<(NodeId, ConnId, RequestId)>,
 }
+
+/// Requests that are owed an answer.
+pub(crate) type Owed = Vec<(NodeId, ConnId, RequestId)>;
 
 impl Oracle {
     pub(crate) fn new() -> Self {
-        Self { findings: Vec::new(), leaders: BTreeMap::new(), whitebox: Whitebox::new(), responses: Responses::new() }
+        Self {
+            findings: Vec::new(),
+            leaders: BTreeMap::new(),
+            whitebox: Whitebox::new(),
+            responses: Responses::new(),
+            acks_all: BTreeSet::new(),
+            writes: Writes::default(),
+        }
     }
 
     /// Whether something is wrong already.
@@ -74,7 +88,9 @@ impl Oracle {
     /// The process of a broker has ended.
     pub(crate) fn died(&mut self, node: NodeId) {
         self.whitebox.crashed(node);
+        self.writes.died(node);
         self.responses.crashed(node);
+        self.acks_all.retain(|(of, ..)| *of != node);
     }
 
     /// The disk of a broker, which does not run, was replaced by an empty one.
@@ -83,8 +99,37 @@ impl Oracle {
     }
 
     /// A broker is asked.
-    pub(crate) fn asked(&mut self, node: NodeId, conn: ConnId, id: RequestId, expects_answer: bool) {
-        self.responses.request(node, conn, id, expects_answer);
+    pub(crate) fn asked(&mut self, node: NodeId, conn: ConnId, id: RequestId, acks: Option<i16>) {
+        // Nothing but a produce without acknowledgement is owed no answer.
+        self.responses.request(node, conn, id, acks != Some(0));
+        if acks == Some(-1) {
+            self.acks_all.insert((node, conn, id));
+        }
+    }
+
+    /// Whether this is the answer to a produce with acks=all. Asked once.
+    pub(crate) fn acks_all(&mut self, node: NodeId, conn: ConnId, id: RequestId) -> bool {
+        self.acks_all.remove(&(node, conn, id))
+    }
+
+    /// A broker acknowledges a record as held by so many replicas.
+    pub(crate) fn promised(&mut self, now: u64, node: NodeId, group: GroupId, offset: Offset, needed: usize) {
+        self.whitebox.promised(now, node, group, offset, needed);
+    }
+
+    /// A broker sends something to another.
+    pub(crate) fn spoke(&mut self, now: u64, node: NodeId, group: GroupId, term: Term) {
+        self.whitebox.spoke(now, node, group, term);
+    }
+
+    /// What brokers owe answers to now.
+    pub(crate) fn owed(&self) -> Owed {
+        self.responses.owed()
+    }
+
+    /// They had their time: what was owed then and is owed now is owed for ever.
+    pub(crate) fn finish(&mut self, before: &Owed) {
+        self.responses.finish_those(before);
     }
 
     /// A broker answers.
@@ -102,6 +147,20 @@ impl Oracle {
         let finding = Finding {
             property: "restart".to_owned(),
             sentence: format!("broker {node} gave up although nothing but crashes happened to it: {why}"),
+            evidence: Vec::new(),
+            about: vec![format!("broker {node} ")],
+            around: None,
+        };
+        self.findings.push((Verdict::Invariant, finding));
+    }
+
+    /// A broker was told that its journal could not be written, and lives.
+    pub(crate) fn went_on(&mut self, node: u32) {
+        let finding = Finding {
+            property: "went-on".to_owned(),
+            sentence: format!(
+                "broker {node} went on after a write of its journal failed: nobody knows what is on its disk"
+            ),
             evidence: Vec::new(),
             about: vec![format!("broker {node} ")],
             around: None,
@@ -136,10 +195,26 @@ impl Oracle {
         self.leaders.get(&group).copied()
     }
 
+    /// A broker writes to its journal.
+    pub(crate) fn journal_write(&mut self, node: NodeId, op: OpId) {
+        self.writes.issued(node, op);
+    }
+
+    /// An operation of a broker's disk has succeeded.
+    pub(crate) fn disk_done(&mut self, node: NodeId, op: OpId) {
+        self.writes.done(node, op);
+    }
+
     /// A broker says what happened inside it.
     pub(crate) fn event(&mut self, now: u64, node: NodeId, event: &Event) {
         if let Event::Elected { group, .. } = event {
             self.leaders.insert(*group, node);
+        }
+        if let Some(sentence) = self.writes.event(node, event) {
+            let about = words::brokers_in(&sentence);
+            let finding =
+                Finding { property: "durable-early".to_owned(), sentence, evidence: Vec::new(), about, around: None };
+            self.findings.push((Verdict::Invariant, finding));
         }
         self.whitebox.observe(now, node, event);
     }

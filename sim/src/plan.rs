@@ -58,8 +58,9 @@ pub enum Fault {
     Power { target: Target, down: u64 },
     /// All machines lose power; each is back after `down` or up to `spread` later.
     Blackout { down: u64, spread: u64 },
-    /// `target` and the other brokers do not hear each other for `lasts`; clients are on the other side if `clients`.
-    Isolate { target: Target, way: Way, clients: bool, lasts: u64 },
+    /// `target` and the other brokers do not hear each other for `lasts`; clients are on the other side if `clients`. Its disk
+    /// is slow all the while, and a bit longer, if `stalls`.
+    Isolate { target: Target, way: Way, clients: bool, stalls: bool, lasts: u64 },
     /// The brokers of the bit set `side` and the others do not hear each other for `lasts`.
     Split { side: u64, lasts: u64 },
     /// Peer messages suffer `weather` for `lasts`.
@@ -78,6 +79,32 @@ pub enum Fault {
     Clock { target: Target, millis: i64 },
     /// `target` loses power, and comes back `down` later with an empty disk; if that can not lose what was acknowledged.
     Wipe { target: Target, down: u64 },
+    /// The broker of `target` is asked to stop, and started again `down` after it did.
+    Stop { target: Target, down: u64 },
+    /// Every broker in turn is asked to stop and started again after `down`; `gap` later comes the next.
+    Rolling { down: u64, gap: u64 },
+    /// The disk of `target` has no space left for `lasts`.
+    Full { target: Target, lasts: u64 },
+    /// The monotonic clock of `target` leaps ahead by `millis`.
+    Leap { target: Target, millis: u64 },
+    /// The broker of `target` is killed, and a bit of its disk flips before it starts again after `down`.
+    Rot { target: Target, what: Rotten, down: u64 },
+    /// The `nth` client (modulo their number, the first excepted) is killed and started again after `down`.
+    ClientKill { nth: u32, down: u64 },
+}
+
+/// Which files a bit flips in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotten {
+    /// A block of the journal that a later one follows.
+    Journal,
+    /// The state of a checkpoint.
+    State,
+    /// Records. Not drawn: a broker has no answer to that yet but to refuse reads.
+    Segment,
+    /// The index of a sealed segment. Not drawn, for the same reason.
+    Index,
 }
 
 impl Fault {
@@ -96,6 +123,12 @@ impl Fault {
             Fault::DiskError { .. } => "disk_error",
             Fault::Clock { .. } => "clock_jump",
             Fault::Wipe { .. } => "wipe",
+            Fault::Stop { .. } => "stop",
+            Fault::Rolling { .. } => "rolling_restart",
+            Fault::Full { .. } => "disk_full",
+            Fault::Leap { .. } => "clock_leap",
+            Fault::Rot { .. } => "bit_rot",
+            Fault::ClientKill { .. } => "client_kill",
         }
     }
 }
@@ -116,14 +149,15 @@ impl fmt::Display for Fault {
             Fault::Kill { target, down } => write!(f, "{target} is killed, back after {} ms", ms(down)),
             Fault::Power { target, down } => write!(f, "{target} loses power for {} ms", ms(down)),
             Fault::Blackout { down, .. } => write!(f, "all brokers lose power for {} ms", ms(down)),
-            Fault::Isolate { target, way, clients, lasts } => {
+            Fault::Isolate { target, way, clients, stalls, lasts } => {
                 let how = match way {
                     Way::Both => "is cut off from",
                     Way::Mute => "is not heard by",
                     Way::Deaf => "does not hear",
                 };
                 let whom = if *clients { "brokers and clients" } else { "the other brokers" };
-                write!(f, "{target} {how} {whom} for {} ms", ms(lasts))
+                let slowly = if *stalls { ", with a slow disk" } else { "" };
+                write!(f, "{target} {how} {whom} for {} ms{slowly}", ms(lasts))
             }
             Fault::Split { side, lasts } => {
                 let names: Vec<String> =
@@ -150,6 +184,16 @@ impl fmt::Display for Fault {
             Fault::DiskError { target, .. } => write!(f, "the disk of {target} fails its next write or sync"),
             Fault::Clock { target, millis } => write!(f, "the wall clock of {target} jumps by {millis} ms"),
             Fault::Wipe { target, down } => write!(f, "{target} gets an empty disk, back after {} ms", ms(down)),
+            Fault::Stop { target, down } => write!(f, "{target} is asked to stop, back after {} ms", ms(down)),
+            Fault::Rolling { down, .. } => {
+                write!(f, "all brokers are restarted in turn, each back after {} ms", ms(down))
+            }
+            Fault::Full { target, lasts } => write!(f, "the disk of {target} is full for {} ms", ms(lasts)),
+            Fault::Leap { target, millis } => write!(f, "the monotonic clock of {target} leaps ahead by {millis} ms"),
+            Fault::Rot { target, what, down } => {
+                write!(f, "{target} is killed, and a bit flips in its {what:?} before it is back after {} ms", ms(down))
+            }
+            Fault::ClientKill { nth, down } => write!(f, "client #{nth} is killed, back after {} ms", ms(down)),
         }
     }
 }
@@ -162,7 +206,8 @@ const ISOLATE: usize = 3;
 const STORM: usize = 4;
 const STALL: usize = 5;
 const PAUSE: usize = 6;
-const WIPE: usize = 11;
+const CLIENT_KILL: usize = 16;
+const WIPE: usize = 17;
 /// The stream of the faults that strike early.
 const EARLY: u64 = 1_000;
 
@@ -183,6 +228,12 @@ impl Plan {
             r.clog,
             r.disk_error,
             r.clock,
+            r.stop,
+            r.rolling,
+            r.full,
+            r.leap,
+            r.rot,
+            r.client_kill,
             r.wipe,
         ];
         for (kind, rate) in rates.into_iter().enumerate() {
@@ -246,6 +297,7 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
                         _ => Way::Both,
                     },
                     clients: rng.per_mille(400),
+                    stalls: rng.per_mille(350),
                     lasts,
                 },
             }
@@ -268,7 +320,17 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
         7 => Fault::Reset { target, delivered: rng.per_mille(500) },
         8 => Fault::Clog { target, extra: ms(5, 400), lasts: ms(500, 6_000) },
         9 => Fault::DiskError { target, down: ms(100, 2_000) },
-        WIPE => Fault::Wipe { target, down: ms(50, 3_000) },
-        _ => Fault::Clock { target, millis: [-3_600_000, -5_000, -200, 200, 5_000, 3_600_000][rng.below(6) as usize] },
+        10 => Fault::Clock { target, millis: [-3_600_000, -5_000, -200, 200, 5_000, 3_600_000][rng.below(6) as usize] },
+        11 => Fault::Stop { target, down: ms(5, 2_000) },
+        12 => Fault::Rolling { down: ms(100, 1_500), gap: ms(100, 2_500) },
+        13 => Fault::Full { target, lasts: ms(500, 8_000) },
+        14 => Fault::Leap { target, millis: [1, 200, 1_000, 10_000, 3_600_000][rng.below(5) as usize] },
+        15 => Fault::Rot {
+            target,
+            what: if rng.per_mille(800) { Rotten::Journal } else { Rotten::State },
+            down: rng.between(100_000, 2_000_000),
+        },
+        CLIENT_KILL => Fault::ClientKill { nth: rng.below(16) as u32, down: rng.between(1_000, 2_000_000) },
+        _ => Fault::Wipe { target, down: ms(50, 3_000) },
     }
 }

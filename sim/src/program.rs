@@ -32,6 +32,11 @@ pub(crate) trait Program: std::fmt::Debug {
     fn wake(&mut self, desk: &mut Desk<'_>);
     /// A call has ended.
     fn completed(&mut self, call: CallId, result: Result<Outcome, Failure>, desk: &mut Desk<'_>);
+    /// Its process was killed, and will wake again as a new one. Gives how the new one's Kafka client behaves.
+    fn restarted(&mut self, life: u64) -> Config {
+        let _ = life;
+        self.config()
+    }
     /// From now on it begins nothing new, and only finishes what it began.
     fn drain(&mut self);
     /// Whether it has nothing left to do.
@@ -57,6 +62,11 @@ pub(crate) fn client_config(scenario: &Scenario, name: &str, rng: &mut Rng) -> C
     config.fetch_partition_max_bytes = [700, 8_192, 1_048_576][rng.below(3) as usize];
     config.seed = rng.next_u64();
     config
+}
+
+/// The configuration of a client in another life: as before, but for what it draws.
+pub(crate) fn another_life(config: &Config, life: u64) -> Config {
+    Config { seed: Rng::stream(config.seed, &[life]).next_u64(), ..config.clone() }
 }
 
 /// Numbers the calls of a program.

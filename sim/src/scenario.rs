@@ -53,6 +53,10 @@ pub struct TopicSpec {
     pub partitions: u32,
     /// How many replicas each.
     pub replication: u32,
+    /// How often it is deleted and made again.
+    pub deletions: u32,
+    /// `min.insync.replicas`.
+    pub min_insync: u32,
 }
 
 /// A client that writes.
@@ -68,6 +72,8 @@ pub struct ProducerSpec {
     pub linger: u64,
     /// The most bytes of padding of a record.
     pub padding: u32,
+    /// Whether keys choose partitions, where a topic stays.
+    pub keyed: bool,
 }
 
 /// A client that reads.
@@ -92,6 +98,10 @@ pub struct Sizes {
     pub segment_write: u64,
     /// See [`Settings::tail_bytes`].
     pub tail: u64,
+    /// See [`Settings::window_bytes`].
+    pub window: u64,
+    /// See [`Settings::copy_piece_bytes`].
+    pub piece: u32,
     /// See [`Settings::checkpoint_bytes`].
     pub checkpoint: u64,
 }
@@ -123,6 +133,20 @@ pub struct Rates {
     pub clock: u64,
     /// A disk is replaced by an empty one; at most once in a run.
     pub wipe: u64,
+    /// A broker is asked to stop, and started again.
+    pub stop: u64,
+    /// All brokers are restarted in turn.
+    pub rolling: u64,
+    /// A disk has no space left.
+    pub full: u64,
+    /// The monotonic clock of a broker leaps ahead.
+    pub leap: u64,
+    /// A bit of a disk flips; the broker may be lost for good. At most one in a run.
+    pub rot: u64,
+    /// A client is killed and started again.
+    pub client_kill: u64,
+    /// Power losses in the worst moments, most of a run (not per time): see `strike`.
+    pub ambush: u64,
 }
 
 impl Scenario {
@@ -141,7 +165,7 @@ impl Scenario {
                 seeks: if rng.per_mille(500) { rng.between(5, 60) } else { 0 },
             })
             .collect();
-        Self {
+        let mut scenario = Self {
             seed,
             brokers,
             voters,
@@ -160,7 +184,25 @@ impl Scenario {
             consumers,
             sizes: draw_sizes(rng),
             rates: draw_rates(rng),
+        };
+        let lossless = scenario.rates.rot == 0 && scenario.rates.wipe == 0;
+        if !lossless {
+            // A broker may be lost for good: what it holds must be held elsewhere.
+            scenario.topics.iter_mut().for_each(|topic| topic.replication = 3);
         }
+        for producer in &mut scenario.producers {
+            producer.keyed = rng.per_mille(400);
+        }
+        let churn = rng.per_mille(450);
+        for topic in scenario.topics.iter_mut().skip(1) {
+            if churn && rng.per_mille(600) {
+                topic.deletions = rng.between(1, 3) as u32;
+            }
+            if lossless && topic.replication == 3 && rng.per_mille(200) {
+                topic.min_insync = 3;
+            }
+        }
+        scenario
     }
 
     /// Settings of every broker.
@@ -171,6 +213,8 @@ impl Scenario {
         settings.journal_files_target = self.sizes.journal_files;
         settings.segment_write_bytes = self.sizes.segment_write;
         settings.tail_bytes = self.sizes.tail;
+        settings.window_bytes = self.sizes.window;
+        settings.copy_piece_bytes = self.sizes.piece;
         settings.checkpoint_bytes = self.sizes.checkpoint;
         settings
     }
@@ -192,7 +236,8 @@ fn draw_topics(rng: &mut Rng) -> Vec<TopicSpec> {
     while left > 0 {
         let partitions = if topics.len() == 2 { left } else { rng.between(1, u64::from(left)) as u32 };
         let replication = if topics.is_empty() { 3 } else { [3, 3, 3, 2, 1][rng.below(5) as usize] };
-        topics.push(TopicSpec { name: format!("topic-{}", topics.len()), partitions, replication });
+        let name = format!("topic-{}", topics.len());
+        topics.push(TopicSpec { name, partitions, replication, deletions: 0, min_insync: 1 });
         left -= partitions;
     }
     topics
@@ -213,6 +258,7 @@ fn draw_producers(rng: &mut Rng) -> Vec<ProducerSpec> {
                 pause: count * rng.between(6_000, 22_000),
                 linger: [0, 2_000, 10_000, 40_000][rng.below(4) as usize],
                 padding: [0, 40, 200, 1_500][rng.below(4) as usize],
+                keyed: false,
             }
         })
         .collect()
@@ -226,6 +272,8 @@ fn draw_sizes(rng: &mut Rng) -> Sizes {
         segment_write: [512, 2 * 1024, 2 * 1024, 8 * 1024][rng.below(4) as usize],
         tail: [8, 32, 64, 256][rng.below(4) as usize] * 1024,
         checkpoint: [16, 32, 64, 128][rng.below(4) as usize] * 1024,
+        window: [8, 16, 32, 32, 64, 1024][rng.below(6) as usize] * 1024,
+        piece: [512, 4 * 1024, 4 * 1024, 32 * 1024][rng.below(4) as usize],
     }
 }
 
@@ -246,6 +294,13 @@ fn draw_rates(rng: &mut Rng) -> Rates {
         clog: some(300, 2, 4),
         disk_error: some(150, 1, 2),
         clock: some(300, 1, 4),
-        wipe: some(400, 1, 1),
+        stop: some(500, 2, 6),
+        rolling: some(200, 1, 2),
+        full: some(350, 2, 6),
+        leap: some(300, 1, 4),
+        rot: some(120, 1, 1),
+        client_kill: some(500, 2, 8),
+        ambush: some(600, 1, 4),
+        wipe: some(300, 1, 1),
     }
 }

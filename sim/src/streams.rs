@@ -25,4 +25,6 @@ pub(crate) const NEMESIS: u64 = 11;
 /// Directory ids: `[IDENTITY, node, disk]`.
 pub(crate) const IDENTITY: u64 = 12;
 /// When machines are switched on: `[START]`.
-pub(crate) const START: u64 = 13;
+pub(crate) const START: u64 = 14;
+/// Power losses in the worst moments: `[AMBUSH]`.
+pub(crate) const AMBUSH: u64 = 13;

@@ -42,6 +42,9 @@ pub(crate) const DISK_STALL: Table = Table(&[(700, 50_000, 200_000), (300, 200_0
 /// Microseconds between the bytes that reach a cut connection and the next attempt to deliver them.
 pub(crate) const RETRANSMIT: Table = Table(&[(1, 150_000, 400_000)]);
 
+/// Microseconds between something rare and the power loss that waits for it.
+pub(crate) const AMBUSH: Table = Table(&[(500, 1, 400), (400, 400, 3_000), (100, 3_000, 50_000)]);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -178,6 +178,10 @@ pub(crate) fn event(digest: &mut Digest, event: &Event) {
             outgoing.iter().for_each(|replica| digest.word(replica.0));
         }
         Event::Checkpointed { group, applied } => words(&[10, group.0, applied.0]),
+        Event::Installing { group, index, term } => words(&[14, group.0, index.0, term.0]),
+        Event::Installed { group, index, term, digest, next_offset, log_start } => {
+            words(&[15, group.0, index.0, term.0, *digest, next_offset.0 as u64, log_start.0 as u64]);
+        }
         Event::Started => words(&[11]),
         Event::Chartered { cluster, directory, replica, members } => {
             words(&[14, replica.0]);

@@ -24,7 +24,7 @@ pub(crate) fn programs(scenario: &Scenario) -> Vec<Box<dyn Program>> {
         Rng::stream(scenario.seed, &[streams::WORKLOAD, next])
     };
     let mut rng = stream();
-    programs.push(Box::new(admin::Admin::new(scenario, client_config(scenario, "admin", &mut rng))));
+    programs.push(Box::new(admin::Admin::new(scenario, client_config(scenario, "admin", &mut rng), rng)));
     for spec in &scenario.producers {
         let mut rng = stream();
         let config = client_config(scenario, "producer", &mut rng);

@@ -23,7 +23,7 @@ use crate::clock::{Alarm, Clock};
 use crate::digest::Digest;
 use crate::host::Host;
 use crate::net::{How, Net};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Owed};
 use crate::plan::Plan;
 use crate::program::Program;
 use crate::record::Recorder;
@@ -57,7 +57,7 @@ enum Happening {
     Peer { from: u32, to: u32, frame: Bytes, how: How },
     Accept { wire: u64 },
     Connected { wire: u64 },
-    Refused { client: u32, name: u64 },
+    Refused { client: u32, life: u64, name: u64 },
     ProgramWake { client: u32, at: u64 },
     Stream { wire: u64, way: Way },
     BrokerHangsUp { wire: u64 },
@@ -66,13 +66,20 @@ enum Happening {
     Strike { fault: usize },
     Mend { id: u64 },
     Restart { place: u32, life: u64 },
+    Stop { place: u32, down: u64 },
+    Ambush { place: u32, life: u64 },
+    ClientBack { client: u32, life: u64 },
     Heal,
     Check,
 }
 
-/// A client process and its clocks. Clients do not crash; their connections do.
+/// A client process and its clocks.
 #[derive(Debug)]
 struct Client {
+    /// How often it was started again.
+    life: u64,
+    /// Killed, and not back yet.
+    down: bool,
     program: Box<dyn Program>,
     client: client::Client,
     clock: Clock,
@@ -91,6 +98,8 @@ enum Phase {
     Settling { deadline: u64, quiet_from: u64 },
     /// Fresh consumers read everything.
     Reading { deadline: u64 },
+    /// Everything is read; what brokers still owe they have a while to give.
+    Closing { until: u64 },
     /// It is over.
     Done,
 }
@@ -109,6 +118,8 @@ pub struct World {
     next_wire: u64,
     next_fault: u64,
     nemesis: Rng,
+    ambusher: Rng,
+    ambushes_left: u64,
     phase: Phase,
     digest: Digest,
     story: Story,
@@ -120,6 +131,7 @@ pub struct World {
     board: Board,
     wishes: Vec<client::Effect>,
     since_check: u32,
+    owed: Owed,
 }
 
 /// Every so many steps of a broker all of its invariants are asserted, whatever it touched.
@@ -140,6 +152,8 @@ impl World {
             next_wire: 1,
             next_fault: 1,
             nemesis: Rng::stream(seed, &[streams::NEMESIS]),
+            ambusher: Rng::stream(seed, &[streams::AMBUSH]),
+            ambushes_left: scenario.rates.ambush,
             phase: Phase::Chaos,
             digest: Digest::default(),
             story: Story::default(),
@@ -151,11 +165,14 @@ impl World {
             board: Board::default(),
             wishes: Vec::new(),
             since_check: 0,
+            owed: Owed::new(),
             scenario,
             plan,
         };
         world.digest.word(seed);
         let last = world.nemesis.below(u64::from(world.scenario.brokers)) as u32;
+        let mortal = world.scenario.topics.iter().filter(|topic| topic.deletions > 0);
+        world.record.mortal(mortal.map(|topic| topic.name.clone()).collect());
         for place in 0..world.scenario.brokers {
             let late = if place == last { world.scenario.late } else { 0 };
             let at = world.nemesis.below(world.scenario.spread) + late;
@@ -182,6 +199,8 @@ impl World {
             self.queue.push(at, Happening::ProgramWake { client, at });
         }
         self.clients.push(Client {
+            life: 0,
+            down: false,
             client: client::Client::new(program.config()),
             program,
             clock,
@@ -219,7 +238,7 @@ impl World {
             Happening::Peer { from, to, frame, how } => self.peer_arrives(from, to, frame, how),
             Happening::Accept { wire } => self.accept(wire),
             Happening::Connected { wire } => self.connected(wire),
-            Happening::Refused { client, name } => self.refused(client, name),
+            Happening::Refused { client, life, name } => self.refused(client, life, name),
             Happening::Stream { wire, way } => self.stream(wire, way),
             Happening::BrokerHangsUp { wire } => self.gone_at_broker(wire),
             Happening::ClientHangsUp { wire } => self.gone_at_client(wire),
@@ -228,6 +247,9 @@ impl World {
             Happening::Strike { fault } => self.strike(fault),
             Happening::Mend { id } => self.mend(id),
             Happening::Restart { place, life } => self.restart(place, life),
+            Happening::Stop { place, down } => self.ask_to_stop(place, down),
+            Happening::Ambush { place, life } => self.ambush(place, life),
+            Happening::ClientBack { client, life } => self.client_back(client, life),
             Happening::Heal => self.heal(),
             Happening::Check => self.check_progress(),
         }

@@ -27,6 +27,7 @@ pub(super) enum Purpose {
     /// A client asked Metadata for a topic that is to be created on the way; it asks again.
     AutoCreate(String),
     ProducerIds,
+    Admit(CallId),
 }
 
 /// A CreateTopics request under way.
@@ -65,7 +66,7 @@ impl Broker {
         self.route(GroupId::CONTROLLER).map(|route| route.node)
     }
 
-    fn leader(&self, group: GroupId) -> Option<Leader> {
+    pub(super) fn leader(&self, group: GroupId) -> Option<Leader> {
         let route = self.route(group)?;
         Some(Leader { node: route.node, epoch: i32::try_from(route.term.0).unwrap_or(-1) })
     }
@@ -98,7 +99,7 @@ impl Broker {
         self.answer(&caller, response, out);
     }
 
-    fn starting(&mut self, caller: &Caller, out: &mut Effects) {
+    pub(super) fn starting(&mut self, caller: &Caller, out: &mut Effects) {
         self.sessions.reply(caller.conn, caller.id, Reply::Close("the broker is starting".into()), out);
     }
 
@@ -141,7 +142,7 @@ impl Broker {
         self.answer(&caller, response, out);
     }
 
-    fn admin_deadline(&self, timeout_ms: i32) -> Instant {
+    pub(super) fn admin_deadline(&self, timeout_ms: i32) -> Instant {
         let timeout = u64::try_from(timeout_ms).unwrap_or(0).clamp(1, ADMIN_WAIT_MS_MAX);
         self.now.mono + Duration::from_millis(timeout)
     }
@@ -233,6 +234,7 @@ impl Broker {
                 }
                 self.give_producer_ids(out);
             }
+            Purpose::Admit(call) => self.admitted(call, result),
         }
         self.admin_changed = true;
     }
@@ -261,7 +263,7 @@ impl Broker {
     pub(super) fn submission_late(&mut self, purpose: Purpose, out: &mut Effects) {
         match purpose {
             // The call has the same deadline and answers for itself.
-            Purpose::CreateTopic(..) | Purpose::DeleteTopic(..) => {}
+            Purpose::CreateTopic(..) | Purpose::DeleteTopic(..) | Purpose::Admit(_) => {}
             Purpose::AutoCreate(name) => {
                 self.auto_creating.remove(&name);
             }
@@ -275,8 +277,15 @@ impl Broker {
     /// The image or the routes moved: requests that wait for that may be complete.
     pub(super) fn admin_progress(&mut self, out: &mut Effects) {
         let mut complete = Vec::new();
+        let mut admitted = Vec::new();
         for (id, call) in &self.calls {
             let done = match call {
+                Call::Admit(call) => {
+                    if self.is_settled(call) {
+                        admitted.push(*id);
+                    }
+                    false
+                }
                 Call::CreateTopics(call) => call
                     .slots
                     .iter()
@@ -290,6 +299,9 @@ impl Broker {
         }
         for id in complete {
             self.finish_admin(id, out);
+        }
+        for id in admitted {
+            self.finish_admit(id, out);
         }
         self.give_producer_ids(out);
     }
@@ -335,7 +347,7 @@ impl Broker {
                 let response = DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() };
                 self.answer(&call.caller, response, out);
             }
-            Some(Call::Produce(_) | Call::Fetch(_) | Call::Offsets(_)) | None => {}
+            Some(Call::Produce(_) | Call::Fetch(_) | Call::Offsets(_) | Call::Admit(_)) | None => {}
         }
     }
 

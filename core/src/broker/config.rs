@@ -51,18 +51,29 @@ pub struct Settings {
     pub journal_file_bytes: u64,
     /// How many journal files are used before groups are asked to release the oldest.
     pub journal_files_target: u32,
-    /// How many journal files there may be at most; beyond it produces are refused.
+    /// How many journal files there may be at most; beyond it produces are refused. Meant for what no checkpoint releases: a
+    /// full disk, a member that is away.
     pub journal_files_max: u32,
     /// The alignment of journal blocks: the disk's sector size in bytes.
     pub sector_bytes: u32,
     /// The distance of two entries in the sparse index of a segment, in bytes.
     pub index_interval_bytes: u64,
-    /// By how many bytes a segment file is allocated at a time.
+    /// By how many bytes a segment file is allocated at a time, at most.
     pub segment_allocate_bytes: u64,
     /// How many unwritten bytes of a segment start a write.
     pub segment_write_bytes: u64,
+    /// How many bytes, over all segments, may be applied and not yet written before connections that produce are muted; they
+    /// are heard again at half of it.
+    pub unwritten_bytes_max: u64,
+    /// With how many journal files in use connections that produce are muted while a checkpoint is under way, which will
+    /// release some; they are heard again at one less.
+    pub journal_files_busy: u32,
     /// How many bytes of recent batches all partitions together keep in memory.
     pub tail_bytes: u64,
+    /// How many bytes of entries all groups together keep in memory for followers; who needs older ones copies files.
+    pub window_bytes: u64,
+    /// How many bytes of a file a follower asks for at a time.
+    pub copy_piece_bytes: u32,
     /// How many bytes of entries a group applies before it checkpoints.
     pub checkpoint_bytes: u64,
     /// How long a journal is idle before it is sealed.
@@ -86,9 +97,13 @@ impl Settings {
             journal_files_max: 32,
             sector_bytes: 4096,
             index_interval_bytes: 64 * 1024,
-            segment_allocate_bytes: 16 * 1024 * 1024,
+            segment_allocate_bytes: 64 * 1024 * 1024,
+            unwritten_bytes_max: 128 * 1024 * 1024,
+            journal_files_busy: 12,
             segment_write_bytes: 256 * 1024,
             tail_bytes: 64 * 1024 * 1024,
+            window_bytes: 64 * 1024 * 1024,
+            copy_piece_bytes: 1024 * 1024,
             checkpoint_bytes: 128 * 1024 * 1024,
             seal_after: Duration::from_secs(1),
             gossip_every: Duration::from_millis(500),
@@ -109,8 +124,12 @@ impl Settings {
             sector_bytes: 512,
             index_interval_bytes: 1024,
             segment_allocate_bytes: 16 * 1024,
+            unwritten_bytes_max: 8 * 1024,
+            journal_files_busy: 8,
             segment_write_bytes: 2 * 1024,
             tail_bytes: 64 * 1024,
+            window_bytes: 32 * 1024,
+            copy_piece_bytes: 4 * 1024,
             checkpoint_bytes: 64 * 1024,
             seal_after: Duration::from_millis(300),
             gossip_every: Duration::from_millis(200),

@@ -9,6 +9,7 @@ use super::{Broker, Call, CallId, Caller, Waiting};
 use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{ConnId, GroupId, Offset, TopicId};
+use crate::kafka::batch::{Check, views};
 use crate::kafka::messages::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
@@ -45,6 +46,16 @@ struct Slot {
 }
 
 impl Slot {
+    /// The planted bug: a batch that begins before the offset asked for is left out.
+    fn skip_begun_batch(&mut self) {
+        let all = Bytes::from(self.records.concat());
+        if let Some(Ok(first)) = views(all.clone(), Check::Header).next()
+            && first.base_offset().0 < self.wanted.fetch_offset
+        {
+            self.records = vec![all.slice(first.bytes().len()..)];
+        }
+    }
+
     fn bytes(&self) -> u64 {
         self.records.iter().map(|slice| slice.len() as u64).sum()
     }
@@ -182,7 +193,8 @@ impl Broker {
             };
             return 0;
         };
-        if !replica.raft.serving() {
+        let early = self.config.mutants.planted(Mutant::RangeErrorBeforeBarrier) && replica.raft.leading();
+        if !replica.raft.serving() && !early {
             slot.error = ErrorCode::NotLeaderOrFollower;
             return 0;
         }
@@ -205,6 +217,9 @@ impl Broker {
         match log.read(Offset(slot.wanted.fetch_offset), most, at_least_one) {
             Read::Ready(slices) => {
                 slot.records = slices;
+                if self.config.mutants.planted(Mutant::FetchSkipsMidBatch) {
+                    slot.skip_begun_batch();
+                }
                 if self.config.mutants.planted(Mutant::FetchPastWatermark) {
                     slot.records.extend(replica.uncommitted());
                 }
@@ -222,7 +237,7 @@ impl Broker {
                 }
                 slot.bytes()
             }
-            Read::OutOfRange if slot.confirmed => {
+            Read::OutOfRange if slot.confirmed || self.config.mutants.planted(Mutant::RangeErrorBeforeBarrier) => {
                 slot.error = ErrorCode::OffsetOutOfRange;
                 0
             }
@@ -260,6 +275,9 @@ impl Broker {
         match result {
             Ok(slices) => {
                 slot.records = slices;
+                if self.config.mutants.planted(Mutant::FetchSkipsMidBatch) {
+                    slot.skip_begun_batch();
+                }
                 out.event(Event::Sometimes(marks::FETCHED_FROM_DISK));
             }
             Err(error) => slot.error = read_error(&error),

@@ -92,6 +92,14 @@ struct WireState {
     controller: bool,
 }
 
+/// What a checkpoint kept of a machine.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    fold: Fold,
+    digest: u64,
+    group_time: Timestamp,
+}
+
 const STATE_VERSION: u32 = 1;
 
 impl Machine {
@@ -111,22 +119,31 @@ impl Machine {
         state.encode_to_vec().into()
     }
 
-    /// Takes up what a checkpoint kept.
-    pub(super) fn load(&mut self, applied: Index, applied_term: Term, state: Bytes) -> Result<(), String> {
+    /// Reads what a checkpoint kept; [`Machine::load`] takes it up.
+    pub(super) fn read(&self, state: Bytes) -> Result<Loaded, String> {
         let state = WireState::decode(state).map_err(|error| error.to_string())?;
         if state.version != STATE_VERSION {
             return Err(format!("state of version {}, this broker reads {STATE_VERSION}", state.version));
         }
-        self.fold = if state.controller {
+        if state.controller != matches!(self.fold, Fold::Controller(_)) {
+            return Err("the state is of another kind of group".into());
+        }
+        let fold = if state.controller {
             Fold::Controller(Box::new(Image::decode(state.fold).map_err(|error| error.to_string())?))
         } else {
             Fold::Partition(producers(Producers::decode(state.fold).map_err(|error| error.to_string())?, self.mutants))
         };
+        Ok(Loaded { fold, digest: state.digest, group_time: Timestamp(state.group_time) })
+    }
+
+    /// Becomes what a checkpoint kept.
+    pub(super) fn load(&mut self, applied: Index, applied_term: Term, loaded: Loaded) {
+        let Loaded { fold, digest, group_time } = loaded;
+        self.fold = fold;
         self.applied = applied;
         self.applied_term = applied_term;
-        self.digest = state.digest;
-        self.group_time = Timestamp(state.group_time);
-        Ok(())
+        self.digest = digest;
+        self.group_time = group_time;
     }
 
     /// Folds one committed entry in.
@@ -136,6 +153,7 @@ impl Machine {
         self.applied_term = entry.term;
         let outcome = match EntryHead::decode(&entry.context) {
             // A leader's first entry has no head.
+            _ if entry.change => self.pass(entry.index),
             _ if entry.context.is_empty() => self.begin_term(entry),
             Some(head) => {
                 self.group_time = self.group_time.max(head.stamp);
@@ -173,13 +191,26 @@ impl Machine {
         // The leader checked it before it proposed.
         let batch = Batch::parse(entry.data.clone()).map_err(|_| ErrorCode::CorruptMessage)?;
         producers.expire(self.group_time, PRODUCER_EXPIRES_AFTER_MS);
-        let (base_offset, appended, duplicate) = match producers.check(&batch) {
+        let verdict = match producers.check(&batch) {
+            Verdict::Reject(ErrorCode::OutOfOrderSequenceNumber)
+                if self.mutants.planted(Mutant::SequenceGapAccepted) =>
+            {
+                Verdict::Append
+            }
+            verdict => verdict,
+        };
+        let (base_offset, appended, duplicate) = match verdict {
             Verdict::Append => {
                 let base = self.log.next_offset();
                 let epoch = i32::try_from(entry.term.0).expect("a term fits a leader epoch");
                 self.log.append(batch.assign(base, epoch));
                 producers.record(&batch, base, self.group_time);
+                let stamped = self.mutants.planted(Mutant::StampFromApplied);
+                let base = if stamped { Offset(batch.header().base_offset) } else { base };
                 (base, batch.max_timestamp(), false)
+            }
+            Verdict::Duplicate { timestamp, .. } if self.mutants.planted(Mutant::WrongZeroOffset) => {
+                (Offset(0), timestamp, true)
             }
             Verdict::Duplicate { base_offset, timestamp } => (base_offset, timestamp, true),
             Verdict::Reject(error) => return Err(error),
@@ -216,6 +247,20 @@ impl Machine {
             image.pass(index);
         }
         Outcome::Nothing
+    }
+
+    /// A batch is proposed: gives its bytes for the log, and lets planted bugs do what comes too early.
+    pub(super) fn proposed(&mut self, batch: &Batch) -> Bytes {
+        if let (true, Fold::Partition(producers)) = (self.mutants.planted(Mutant::ProducersEarly), &mut self.fold)
+            && producers.check(batch) == Verdict::Append
+        {
+            producers.record(batch, self.log.next_offset(), self.group_time);
+        }
+        if self.mutants.planted(Mutant::StampFromApplied) {
+            let stamped = batch.assign(self.log.next_offset(), 0);
+            return [stamped.head, stamped.body].concat().into();
+        }
+        batch.bytes()
     }
 
     /// A replica begins to lead.

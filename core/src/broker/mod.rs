@@ -1,18 +1,23 @@
 //! The broker: routes inputs to the rooms of the house, and their wishes out.
 //!
 //! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal,
-//! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds
-//! out of which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections, [`produce`], [`fetch`], [`offsets`] and
-//! [`admin`] answer, [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
+//! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
+//! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
+//! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files,
+//! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
 mod config;
+mod copying;
 mod entry;
 mod fetch;
 mod forming;
 mod machine;
+mod mark;
 mod offsets;
+mod pressure;
 mod produce;
+mod quorum;
 mod replica;
 mod session;
 mod startup;
@@ -26,13 +31,15 @@ pub use config::{Boot, Config, Settings};
 pub use status::{GroupStatus, Status};
 
 use crate::controller::image::Image;
-use crate::effect::{DiskCommand, DiskResult, Effect, Effects, Halt, Input};
+use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
 use crate::formation::{Charter, Formation, Membership, Role};
-use crate::id::{ClusterId, ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term};
+use crate::id::{ClusterId, ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
+use crate::mutants::Mutant;
+use crate::partition::producers::Producers;
 use crate::peer::Envelope;
 use crate::raft::Token;
 use crate::time::{Duration, Instant, Now};
@@ -70,6 +77,7 @@ enum Call {
     Offsets(offsets::OffsetsCall),
     CreateTopics(admin::CreateCall),
     DeleteTopics(admin::DeleteCall),
+    Admit(quorum::AdmitCall),
 }
 
 impl Call {
@@ -78,7 +86,7 @@ impl Call {
         match self {
             Self::Fetch(call) => Some(call.conn()),
             Self::Offsets(call) => Some(call.conn()),
-            Self::Produce(_) | Self::CreateTopics(_) | Self::DeleteTopics(_) => None,
+            Self::Produce(_) | Self::CreateTopics(_) | Self::DeleteTopics(_) | Self::Admit(_) => None,
         }
     }
 }
@@ -90,6 +98,8 @@ enum Owner {
     Formation(u64),
     Journal(u64),
     Log(GroupId, u64),
+    /// Files that are copied from a leader.
+    Arrival(GroupId, u64),
     /// Removing a file that nobody knows any more.
     Broom,
 }
@@ -151,9 +161,12 @@ pub struct Broker {
     touched: BTreeSet<GroupId>,
     /// Groups that may want something of the disk.
     thirsty: BTreeSet<GroupId>,
+    /// Groups led here whose members may not be those that the image gives them.
+    forming: BTreeSet<GroupId>,
     /// Groups that wait for the journal.
     writing: BTreeSet<GroupId>,
     sessions: Sessions,
+    pressure: pressure::Pressure,
     next_call: u64,
     calls: BTreeMap<CallId, Call>,
     next_token: u64,
@@ -170,6 +183,12 @@ pub struct Broker {
     auto_creating: BTreeSet<String>,
     /// Fetches that wait for a group to move.
     waiters: BTreeMap<GroupId, BTreeSet<CallId>>,
+    /// Pieces of files that followers asked for.
+    copies: copying::Copies,
+    /// What the entries of all groups in memory take.
+    window_bytes: u64,
+    /// What they may take before some are let go of.
+    window_full_at: u64,
     submissions: submit::Submissions,
     producer_ids: admin::ProducerIds,
     outbox: BTreeMap<NodeId, Envelope>,
@@ -179,22 +198,29 @@ pub struct Broker {
     idle_since: Option<Instant>,
     admin_changed: bool,
     journal_full: bool,
+    /// The operator wants the broker to end: by then at the latest.
+    stopping: Option<Instant>,
     wake_at: Option<Instant>,
     fetch_rotation: usize,
     /// Envelopes that were not for this broker, and the senders that were told of.
     strays: u64,
     strangers: BTreeSet<NodeId>,
     steps: u64,
+    /// The planted bug: producer tables of deleted topics, by name and partition. Empty without it.
+    by_name: BTreeMap<(String, usize), Producers>,
 }
 
 /// How often a broker whose registration is not in the image says again who it is.
 const REGISTER_EVERY: Duration = Duration::from_millis(300);
+/// How long a broker that is to end may take to hand over what it leads.
+const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 
 impl Broker {
     /// A broker at the start of a life. The first input it expects is [`Input::Wake`].
     pub fn new(config: Config, boot: Boot) -> Self {
         assert!(boot.counter > 0, "boots are counted from 1");
-        let files = FileIds::new(boot.counter);
+        let planted = config.mutants.planted(Mutant::BootSeedReused);
+        let files = FileIds::new(if planted { 1 } else { boot.counter });
         let zero = Instant::default();
         Self {
             submissions: submit::Submissions::default(),
@@ -218,8 +244,10 @@ impl Broker {
             routes: BTreeMap::new(),
             touched: BTreeSet::new(),
             thirsty: BTreeSet::new(),
+            forming: BTreeSet::new(),
             writing: BTreeSet::new(),
             sessions: Sessions::default(),
+            pressure: pressure::Pressure::default(),
             next_call: 1,
             calls: BTreeMap::new(),
             next_token: 1,
@@ -231,6 +259,9 @@ impl Broker {
             log_reads: BTreeMap::new(),
             auto_creating: BTreeSet::new(),
             waiters: BTreeMap::new(),
+            copies: copying::Copies::default(),
+            window_bytes: 0,
+            window_full_at: 0,
             producer_ids: admin::ProducerIds::default(),
             outbox: BTreeMap::new(),
             next_tick: zero,
@@ -239,11 +270,13 @@ impl Broker {
             idle_since: None,
             admin_changed: false,
             journal_full: false,
+            stopping: None,
             wake_at: None,
             fetch_rotation: 0,
             strays: 0,
             strangers: BTreeSet::new(),
             steps: 0,
+            by_name: BTreeMap::new(),
         }
     }
 
@@ -274,7 +307,7 @@ impl Broker {
             Input::Peer { from, envelope } => self.peer(from, envelope, out),
             Input::DiskDone { op, result } => self.disk_done(op, result, out),
             Input::Computed { job, output } => self.computed(job, output, out),
-            Input::Stop => self.halt(Halt::Stopped, out),
+            Input::Stop => self.stopping = self.stopping.or(Some(now.mono + HAND_OVER_MAX)),
         }
         if matches!(self.phase, Phase::Halted) {
             return;
@@ -286,8 +319,30 @@ impl Broker {
         if matches!(self.phase, Phase::Running) {
             self.tick(out);
             self.settle(out);
+        } else if self.journal_full && self.now.mono >= self.next_tick {
+            // Its first file found no room: a broker that starts on a full disk waits for space as any other does.
+            self.journal_full = false;
+            self.journal().retry();
+        }
+        if let Some(deadline) = self.stopping
+            && (now.mono >= deadline || !self.hand_over(out))
+        {
+            return self.halt(Halt::Stopped, out);
         }
         self.ask(out);
+    }
+
+    /// Hands over what this broker leads, wherever somebody can take it. False once there is nothing left to hand over.
+    fn hand_over(&mut self, out: &mut Effects) -> bool {
+        if !matches!(self.phase, Phase::Running) {
+            return false;
+        }
+        let leading =
+            self.replicas.iter_mut().filter_map(|(group, replica)| replica.raft.hand_over().then_some(*group));
+        let leading: Vec<GroupId> = leading.collect();
+        self.touched.extend(&leading);
+        self.settle(out);
+        !leading.is_empty()
     }
 
     fn request(&mut self, conn: ConnId, id: RequestId, request: Request, out: &mut Effects) {
@@ -301,7 +356,10 @@ impl Broker {
             return;
         }
         match body {
-            RequestBody::Produce(request) => self.produce(caller, request, batches, out),
+            RequestBody::Produce(request) => {
+                self.hold_back(conn, out);
+                self.produce(caller, request, batches, out);
+            }
             RequestBody::Fetch(request) => self.fetch(caller, request, out),
             RequestBody::ListOffsets(request) => self.list_offsets(caller, request, out),
             RequestBody::OffsetForLeaderEpoch(request) => self.offset_for_leader_epoch(caller, request, out),
@@ -313,6 +371,8 @@ impl Broker {
             RequestBody::InitProducerId(request) => self.init_producer_id(caller, &request, out),
             RequestBody::DescribeConfigs(request) => self.describe_configs(caller, &request, out),
             RequestBody::DescribeCluster(request) => self.describe_cluster(caller, &request, out),
+            RequestBody::DescribeQuorum(request) => self.describe_quorum(caller, &request, out),
+            RequestBody::AddRaftVoter(request) => self.add_raft_voter(caller, &request, out),
         }
     }
 
@@ -371,6 +431,7 @@ impl Broker {
             Some(Call::Fetch(_)) => self.fetch_expired(id, out),
             Some(Call::Offsets(_)) => self.offsets_expired(id, out),
             Some(Call::CreateTopics(_) | Call::DeleteTopics(_)) => self.finish_admin(id, out),
+            Some(Call::Admit(_)) => self.finish_admit(id, out),
             None => {}
         }
     }
@@ -386,7 +447,7 @@ impl Broker {
         let op = OpId(self.next_op);
         self.next_op += 1;
         self.ops.insert(op, owner);
-        if let Owner::Log(group, _) = owner
+        if let Owner::Log(group, _) | Owner::Arrival(group, _) = owner
             && let Some(dying) = self.dying.get_mut(&group)
         {
             dying.outstanding += 1;
@@ -396,11 +457,16 @@ impl Broker {
 
     fn disk_done(&mut self, op: OpId, result: DiskResult, out: &mut Effects) {
         let owner = self.ops.remove(&op).expect("a disk operation ends once");
+        let result = match result {
+            Err(DiskError::Io(_)) if self.config.mutants.planted(Mutant::SyncErrorIgnored) => Ok(DiskOutput::Done),
+            result => result,
+        };
         match owner {
             Owner::Listing => self.listed(result, out),
             Owner::Formation(tag) => self.formation().done(tag, result),
             Owner::Journal(tag) => self.journal_done(tag, result, out),
             Owner::Log(group, tag) => self.log_done(group, tag, result, out),
+            Owner::Arrival(group, tag) => self.arrival_done(group, tag, result, out),
             Owner::Broom => {
                 if let Err(error) = result {
                     out.event(Event::Note(format!("a file of a deleted topic could not be removed: {error:?}")));
@@ -452,6 +518,12 @@ impl Broker {
         }
     }
 
+    /// The topic of this name as this broker knows it now: its id and the groups of its partitions. For those who watch.
+    pub fn topic(&self, name: &str) -> Option<(TopicId, Vec<GroupId>)> {
+        let topic = self.image()?.topic_named(name)?;
+        Some((topic.id, topic.partitions.iter().map(|partition| partition.group).collect()))
+    }
+
     /// The state of the broker at this moment.
     pub fn status(&self) -> Status {
         let groups = self.replicas.values().map(|replica| {
@@ -468,7 +540,7 @@ impl Broker {
                 persisted: raft.persisted(),
                 first: raft.base().0.next(),
                 last: raft.last(),
-                checkpoint: replica.marked.0,
+                checkpoint: replica.marked,
                 log_start: replica.machine.log.log_start(),
                 next_offset: replica.machine.log.next_offset(),
                 digest: replica.machine.digest,
@@ -512,12 +584,15 @@ impl Broker {
     /// Asserts every invariant of the broker. Panics with the one that does not hold.
     pub fn check(&self) {
         self.sessions.check();
+        self.pressure.check();
         if let Some(journal) = &self.journal {
             journal.check();
         }
         for replica in self.replicas.values() {
             replica.check();
         }
+        let window_bytes: u64 = self.replicas.values().map(|replica| replica.raft.window_bytes()).sum();
+        assert_eq!(window_bytes, self.window_bytes, "bytes in memory are counted");
         for (deadline, call) in &self.deadlines {
             assert!(self.calls.contains_key(call), "a deadline at {deadline:?} belongs to a call");
         }

@@ -14,6 +14,7 @@ use crate::kafka::messages::{
     OffsetForLeaderTopicResult,
 };
 use crate::log::{Candidate, Lookup, ReadError, ReadId};
+use crate::mutants::Mutant;
 use crate::time::Timestamp;
 
 /// Special timestamps of ListOffsets (KIP-734, KIP-405, KIP-1005).
@@ -114,6 +115,11 @@ impl Broker {
         for (topic, partition, claimed, question) in asked {
             let group = self.group_of(&topic, partition);
             let state = match self.may_answer(group, claimed) {
+                Ok(group)
+                    if question == Question::At(LATEST) && self.config.mutants.planted(Mutant::LatestGoesBack) =>
+                {
+                    self.look_up(id, slots.len(), group, question, out)
+                }
                 Ok(group) => {
                     let token = self.token(Waiting::OffsetsBarrier(id, slots.len()));
                     if let Some(replica) = self.replicas.get_mut(&group) {
@@ -135,7 +141,8 @@ impl Broker {
     fn may_answer(&self, group: Option<GroupId>, claimed: i32) -> Result<GroupId, ErrorCode> {
         let group = group.ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let replica = self.replicas.get(&group).ok_or(ErrorCode::NotLeaderOrFollower)?;
-        if !replica.raft.serving() {
+        let early = self.config.mutants.planted(Mutant::LatestGoesBack) && replica.raft.leading();
+        if !replica.raft.serving() && !early {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
         let epoch = i32::try_from(replica.raft.term().0).unwrap_or(i32::MAX);

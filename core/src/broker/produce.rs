@@ -15,6 +15,7 @@ use crate::kafka::messages::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use crate::kafka::{ErrorCode, RequestHeader};
+use crate::mutants::Mutant;
 use crate::time::{Duration, Timestamp};
 
 const ACKS_NONE: i16 = 0;
@@ -124,7 +125,7 @@ impl Broker {
         if batch.compression() == Compression::Zstd && header.api_version < 7 {
             return Err(ErrorCode::UnsupportedCompressionType);
         }
-        let voters = replica.raft.members().iter().filter(|member| member.2).count();
+        let voters = replica.raft.voters();
         let needed = usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX);
         if acks == ACKS_ALL && needed > voters {
             return Err(ErrorCode::NotEnoughReplicas);
@@ -143,7 +144,8 @@ impl Broker {
         let token = self.token(Waiting::Produce(call, slot));
         let head = EntryHead { kind: EntryKind::Produce, stamp: self.now.wall };
         if let Some(replica) = self.replicas.get_mut(&group) {
-            replica.raft.propose(token, head.encode(), batch.bytes());
+            let data = replica.machine.proposed(&batch);
+            replica.raft.propose(token, head.encode(), data);
             self.touched.insert(group);
         }
     }
@@ -172,6 +174,9 @@ impl Broker {
             return;
         };
         *state = match result {
+            Ok(placed) if placed.duplicate && self.config.mutants.planted(Mutant::DuplicateSkipsMinIsr) => {
+                Slot::Done(Ok(placed))
+            }
             Ok(placed) if produce.acks == ACKS_ALL => Slot::Thin { group, index, needed, placed },
             result => Slot::Done(result),
         };
@@ -188,7 +193,7 @@ impl Broker {
                 match self.replicas.get(&group) {
                     // What is applied is held by a majority: only more than that has to be counted.
                     Some(replica) if replica.raft.leading() => {
-                        let quorum = replica.raft.members().iter().filter(|member| member.2).count() / 2 + 1;
+                        let quorum = replica.raft.voters() / 2 + 1;
                         if needed <= quorum || replica.raft.holders(index) >= needed {
                             *slot = Slot::Done(Ok(placed));
                         } else {

@@ -2,7 +2,9 @@
 //!
 //! The same for the controller and for partitions. Does not know requests: outcomes go to whoever holds the token.
 
+use super::copying::Copying;
 use super::machine::{Machine, Outcome};
+use super::mark::MarkBody;
 use crate::controller::configs::TopicConfig;
 use crate::effect::Effects;
 use crate::event::Event;
@@ -11,7 +13,8 @@ use crate::id::{GroupId, Index};
 use crate::journal::{self, Journal, Mark, Ticket};
 use crate::log::Manifest;
 use crate::marks;
-use crate::raft::{Committed, Group, Output, Recovered, Setup, Token};
+use crate::mutants::{Mutant, Mutants};
+use crate::raft::{Committed, Conf, Group, Output, Recovered, Setup, Token, is_change};
 
 /// What came back from the disk of a group that nobody claimed yet: its topic may still be unknown to this broker.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Parked {
     pub(super) base: (Index, Term),
     pub(super) entries: Vec<journal::Entry>,
     pub(super) machine: Machine,
+    /// Its configuration at `base`, if a mark says it.
+    pub(super) conf: Option<Conf>,
     /// Its state is still being read.
     pub(super) restoring: bool,
     /// Its entries are on their way into the journal again.
@@ -33,12 +38,11 @@ enum Checkpoint {
     /// Data and state are being written and synced.
     Writing {
         applied: (Index, Term),
-        base: (Index, Term),
     },
     /// The mark is on its way through the journal.
     Marking {
         ticket: Ticket,
-        applied: Index,
+        applied: (Index, Term),
     },
 }
 
@@ -51,29 +55,52 @@ pub(super) struct Replica {
     checkpoint: Checkpoint,
     /// Entries that are on their way into the journal again.
     carrying: Option<Ticket>,
-    /// What the last durable mark covers, and what it lets go of.
-    pub(super) marked: (Index, Index),
+    /// What the last durable mark covers.
+    pub(super) marked: Index,
+    pub(super) marked_term: Term,
+    /// The configuration there.
+    pub(super) marked_conf: Conf,
+    /// The configuration at the checkpoint under way.
+    conf: Conf,
     applied_bytes: u64,
+    mutants: Mutants,
+    /// Files on their way to followers, or from a leader.
+    pub(super) copying: Copying,
 }
 
 impl Replica {
     /// Brings a replica to life: what is committed and not yet applied is applied before Raft begins.
     pub(super) fn start(setup: Setup, parked: Parked, config: TopicConfig, out: &mut Effects) -> Self {
-        let Parked { hard, base, entries, mut machine, restoring, carrying } = parked;
+        let Parked { hard, base, entries, mut machine, conf, restoring, carrying } = parked;
         assert!(!restoring, "a replica starts when its state is read");
-        let marked = (machine.applied, base.0);
-        let mut recovered = Recovered { hard, applied: machine.applied, base, entries };
+        let mutants = setup.mutants;
+        let (marked, marked_term) = (machine.applied, machine.applied_term);
+        let marked_conf = conf.clone().unwrap_or_else(|| Conf::of(&setup.members));
+        let mut recovered = Recovered { hard, applied: machine.applied, base, entries, conf };
         recovered.tell(&setup, out);
         let commit = recovered.commit();
-        for entry in recovered.entries.iter().filter(|entry| entry.index > marked.0 && entry.index <= commit) {
+        for entry in recovered.entries.iter().filter(|entry| entry.index > marked && entry.index <= commit) {
             machine.apply(&committed(entry), &config);
             out.event(Event::Sometimes(marks::REAPPLIED));
             out.event(applied_event(setup.group, &machine));
         }
         recovered.applied = machine.applied;
         let raft = Group::new(setup, recovered);
-        let mut replica =
-            Self { raft, machine, config, checkpoint: Checkpoint::Idle, carrying, marked, applied_bytes: 0 };
+        raft.tell(out);
+        let mut replica = Self {
+            raft,
+            machine,
+            config,
+            checkpoint: Checkpoint::Idle,
+            carrying,
+            marked,
+            marked_term,
+            conf: marked_conf.clone(),
+            marked_conf,
+            applied_bytes: 0,
+            mutants,
+            copying: Copying::default(),
+        };
         replica.machine.log.set_segment_bytes(u64::try_from(config.segment_bytes).unwrap_or(u64::MAX));
         replica
     }
@@ -82,6 +109,10 @@ impl Replica {
     pub(super) fn apply(&mut self, entries: Vec<Committed>, out: &mut Effects) -> Vec<(Option<Token>, Index, Outcome)> {
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
+            // Only the bug planted below comes to an entry twice.
+            if entry.index <= self.machine.applied && self.mutants.planted(Mutant::ApplyPastCommit) {
+                continue;
+            }
             self.applied_bytes += (entry.data.len() + entry.context.len()) as u64;
             let outcome = self.machine.apply(&entry, &self.config);
             if let Some(mark) = outcome.mark() {
@@ -96,7 +127,7 @@ impl Replica {
     /// Tells Raft how far the state machine is, and lets go of entries nobody needs.
     pub(super) fn applied(&mut self, out: &mut Effects, output: &mut Output) {
         let was_serving = self.raft.serving();
-        self.raft.applied(self.machine.applied, out, output);
+        self.raft.applied(self.machine.applied.min(self.raft.commit()), out, output);
         self.raft.release();
         if !was_serving && self.raft.serving() {
             self.machine.lead();
@@ -105,53 +136,54 @@ impl Replica {
 
     /// Whether enough was applied since the last mark to be worth another.
     pub(super) fn wants_checkpoint(&self, bytes: u64) -> bool {
+        let bytes = if self.mutants.planted(Mutant::CheckpointsAllTheTime) { 1 } else { bytes };
         self.checkpoint == Checkpoint::Idle && self.applied_bytes >= bytes
     }
 
     /// Begins a checkpoint of what is applied now, unless one is under way.
     pub(super) fn begin_checkpoint(&mut self) {
-        if self.checkpoint != Checkpoint::Idle {
+        if self.checkpoint != Checkpoint::Idle || self.copying.is_installing() {
             return;
         }
-        self.checkpoint =
-            Checkpoint::Writing { applied: (self.machine.applied, self.machine.applied_term), base: self.raft.base() };
+        self.checkpoint = Checkpoint::Writing { applied: (self.machine.applied, self.machine.applied_term) };
         self.applied_bytes = 0;
+        self.conf = self.raft.conf().clone();
         let state = self.machine.state();
         self.machine.log.checkpoint(state);
     }
 
     /// The journal wants its oldest files back: a checkpoint if that frees anything, else the entries are carried.
     pub(super) fn relieve(&mut self, journal: &mut Journal, out: &mut Effects) {
-        if self.checkpoint != Checkpoint::Idle {
+        if self.checkpoint != Checkpoint::Idle || self.copying.is_installing() {
             return;
         }
         // Only what a mark lets go of frees a file: where the group stands still, its entries move instead, once.
-        let retained = self.marked.1;
-        if self.raft.base().0 > retained {
+        if self.machine.applied > self.marked {
             self.begin_checkpoint();
         } else if self.carrying.is_none_or(|ticket| ticket <= journal.durable()) {
             out.event(Event::Sometimes(marks::ENTRIES_CARRIED));
-            self.carrying = Some(journal.carry(self.raft.id(), self.raft.entries_after(retained)));
+            self.carrying = Some(journal.carry(self.raft.id(), self.raft.entries_after(self.marked)));
         }
     }
 
     /// Data and state of the checkpoint are durable: the mark follows.
     pub(super) fn checkpoint_ready(&mut self, manifest: &Manifest, journal: &mut Journal) {
-        let Checkpoint::Writing { applied, base } = self.checkpoint else {
+        let Checkpoint::Writing { applied } = self.checkpoint else {
             panic!("a checkpoint is ready that was not begun")
         };
-        let ticket = journal.mark(
-            self.raft.id(),
-            Mark {
-                applied: applied.0,
-                applied_term: applied.1,
-                retained: base.0,
-                retained_term: base.1,
-                body: manifest.encode(),
-            },
-        );
-        self.checkpoint = Checkpoint::Marking { ticket, applied: applied.0 };
-        self.marked.1 = base.0;
+        if self.copying.is_installing() {
+            // What it names is about to be replaced.
+            return;
+        }
+        let body = MarkBody { manifest: manifest.clone(), conf: self.conf.clone() };
+        let ticket =
+            journal.mark(self.raft.id(), Mark { applied: applied.0, applied_term: applied.1, body: body.encode() });
+        self.checkpoint = Checkpoint::Marking { ticket, applied };
+    }
+
+    /// Whether a checkpoint is under way, up to its mark.
+    pub(super) fn is_checkpointing(&self) -> bool {
+        self.checkpoint != Checkpoint::Idle
     }
 
     /// Whether a mark waits for the journal.
@@ -165,20 +197,31 @@ impl Replica {
             && ticket <= durable
         {
             self.checkpoint = Checkpoint::Idle;
-            self.marked.0 = applied;
+            (self.marked, self.marked_term) = applied;
             self.machine.log.checkpoint_marked();
-            out.event(Event::Checkpointed { group: self.raft.id(), applied });
+            self.marked_conf = self.conf.clone();
+            self.raft.checkpointed(applied.0, applied.1, &self.marked_conf);
+            out.event(Event::Checkpointed { group: self.raft.id(), applied: applied.0 });
         }
+    }
+
+    /// The files that were copied are what the replica is now: its last checkpoint is what they cover.
+    pub(super) fn begin_anew(&mut self, conf: Conf) {
+        self.marked_conf = conf;
+        (self.marked, self.marked_term) = (self.machine.applied, self.machine.applied_term);
+        self.checkpoint = Checkpoint::Idle;
+        self.carrying = None;
+        self.applied_bytes = 0;
     }
 
     pub(super) fn check(&self) {
         self.raft.check();
         assert_eq!(self.raft.applied_index(), self.machine.applied, "Raft knows what is applied");
-        assert!(self.marked.0 <= self.machine.applied, "a checkpoint covers what is applied");
+        assert!(self.marked <= self.machine.applied, "a checkpoint covers what is applied");
     }
 }
 
-fn applied_event(group: GroupId, machine: &Machine) -> Event {
+pub(super) fn applied_event(group: GroupId, machine: &Machine) -> Event {
     Event::Applied {
         group,
         index: machine.applied,
@@ -195,11 +238,20 @@ fn committed(entry: &journal::Entry) -> Committed {
         term: entry.term,
         context: entry.context.clone(),
         data: entry.data.clone(),
+        change: is_change(entry.kind),
         token: None,
     }
 }
 
 impl Replica {
+    /// The planted bug: what a leader has appended and not committed, to be applied.
+    pub(super) fn appended(&self) -> Vec<Committed> {
+        match self.mutants.planted(Mutant::ApplyPastCommit) && self.raft.serving() {
+            true => self.raft.entries_after(self.machine.applied).iter().map(committed).collect(),
+            false => Vec::new(),
+        }
+    }
+
     /// The planted bug: what is appended and not committed, as if it were.
     pub(super) fn uncommitted(&self) -> Vec<bytes::Bytes> {
         let mut next = self.machine.log.next_offset();

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what is asked. Later the place where a principal is kept and authorisation is asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::effect::{Effect, Effects};
 use crate::id::{ConnId, RequestId};
@@ -31,7 +31,10 @@ struct Waiting {
 struct Session {
     waiting: VecDeque<Waiting>,
     bytes: u64,
+    /// Muted because too much of it is unanswered.
     muted: bool,
+    /// Muted because the disk is behind.
+    held: bool,
     closing: bool,
 }
 
@@ -41,6 +44,7 @@ struct Session {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     open: BTreeMap<ConnId, Session>,
+    held: BTreeSet<ConnId>,
 }
 
 impl Sessions {
@@ -51,6 +55,32 @@ impl Sessions {
 
     pub(super) fn closed(&mut self, conn: ConnId) {
         self.open.remove(&conn);
+        self.held.remove(&conn);
+    }
+
+    /// Stops reading from the connection until [`Sessions::release_held`]. False if that was said already.
+    pub(super) fn hold(&mut self, conn: ConnId, out: &mut Effects) -> bool {
+        let Some(session) = self.open.get_mut(&conn).filter(|session| !session.closing && !session.held) else {
+            return false;
+        };
+        session.held = true;
+        self.held.insert(conn);
+        if !session.muted {
+            out.push(Effect::Mute { conn });
+        }
+        true
+    }
+
+    /// Ends every [`Sessions::hold`].
+    pub(super) fn release_held(&mut self, out: &mut Effects) {
+        for conn in std::mem::take(&mut self.held) {
+            if let Some(session) = self.open.get_mut(&conn) {
+                session.held = false;
+                if !session.muted && !session.closing {
+                    out.push(Effect::Unmute { conn });
+                }
+            }
+        }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -74,7 +104,9 @@ impl Sessions {
         let full = session.waiting.len() >= CONNECTION_REQUESTS_MAX || session.bytes >= CONNECTION_BYTES_MAX;
         if full && !session.muted {
             session.muted = true;
-            out.push(Effect::Mute { conn });
+            if !session.held {
+                out.push(Effect::Mute { conn });
+            }
         }
         true
     }
@@ -110,11 +142,14 @@ impl Sessions {
         let room = session.waiting.len() < CONNECTION_REQUESTS_MAX / 2 && session.bytes < CONNECTION_BYTES_MAX / 2;
         if session.muted && room {
             session.muted = false;
-            out.push(Effect::Unmute { conn });
+            if !session.held {
+                out.push(Effect::Unmute { conn });
+            }
         }
     }
 
     pub(super) fn check(&self) {
+        assert!(self.held.iter().all(|conn| self.open.contains_key(conn)), "who is held back is connected");
         for session in self.open.values() {
             let held: u64 = session.waiting.iter().map(|waiting| waiting.bytes).sum();
             assert_eq!(session.bytes, held, "bytes of a connection add up");

@@ -6,17 +6,19 @@
 use std::collections::BTreeSet;
 
 use super::machine::{Fold, Machine, producers};
+use super::mark::MarkBody;
 use super::replica::{Parked, Replica};
 use super::{Broker, Dying, Owner, Phase};
 use crate::controller::configs::TopicConfig;
-use crate::controller::image::Image;
+use crate::controller::image::{Image, Tombstone};
 use crate::effect::{DiskCommand, DiskOutput, DiskResult, Effects, Halt};
 use crate::event::Event;
 use crate::formation::Role;
 use crate::id::{FileId, GroupId, Index, NodeId, Offset, ReplicaId, Term};
 use crate::journal::{self, Identity, Journal, RecoveredGroup};
-use crate::log::{self, Log, Manifest};
+use crate::log::{self, Log};
 use crate::marks;
+use crate::mutants::Mutant;
 use crate::partition::producers::Producers;
 use crate::raft::{Output, Setup};
 
@@ -42,6 +44,8 @@ impl Broker {
         let cluster = self.charter().cluster;
         let identity = Identity { cluster, directory: self.config.directory, boot: self.boot.counter };
         self.journal = Some(Journal::open(settings, identity, std::mem::take(&mut self.journals)));
+        let mutants = self.config.mutants;
+        self.journal().plant(mutants);
     }
 
     pub(super) fn journal_done(&mut self, tag: u64, result: DiskResult, out: &mut Effects) {
@@ -61,6 +65,9 @@ impl Broker {
                 journal::Done::Failed(what) => return self.halt(Halt::DiskFailed(what), out),
                 journal::Done::Full => {
                     self.journal_full = true;
+                    if !matches!(self.phase, Phase::Running) {
+                        self.next_tick = self.now.mono + self.config.settings.tick;
+                    }
                     out.event(Event::Note("the disk is full: the journal can not grow".into()));
                 }
             }
@@ -111,17 +118,19 @@ impl Broker {
         let RecoveredGroup { hard, mark, entries } = recovered;
         let mut machine = self.fresh(group);
         let Some(mark) = mark else {
-            return Ok(Parked { hard, base: (Index(0), Term(0)), entries, machine, restoring: false, carrying: None });
+            let base = (Index(0), Term(0));
+            return Ok(Parked { hard, base, entries, machine, conf: None, restoring: false, carrying: None });
         };
-        let manifest = Manifest::decode(mark.body).map_err(|error| format!("the mark of group {group}: {error}"))?;
-        machine.log = Log::restore(self.log_settings(), manifest);
+        let body = MarkBody::decode(mark.body).map_err(|error| format!("the mark of group {group}: {error}"))?;
+        machine.log = Log::restore(self.log_settings(), body.manifest);
         machine.applied = mark.applied;
         machine.applied_term = mark.applied_term;
         Ok(Parked {
             hard,
-            base: (mark.retained, mark.retained_term),
+            base: (mark.applied, mark.applied_term),
             entries,
             machine,
+            conf: Some(body.conf),
             restoring: true,
             carrying: None,
         })
@@ -131,8 +140,9 @@ impl Broker {
     pub(super) fn restored(&mut self, group: GroupId, state: bytes::Bytes, out: &mut Effects) {
         let parked = self.parked.get_mut(&group).expect("a state is read for a parked group");
         let (applied, term) = (parked.machine.applied, parked.machine.applied_term);
-        if let Err(what) = parked.machine.load(applied, term, state) {
-            return self.halt(Halt::Corrupt(format!("the state of group {group}: {what}")), out);
+        match parked.machine.read(state) {
+            Ok(loaded) => parked.machine.load(applied, term, loaded),
+            Err(what) => return self.halt(Halt::Corrupt(format!("the state of group {group}: {what}")), out),
         }
         parked.restoring = false;
         self.start_if_restored(out);
@@ -174,6 +184,7 @@ impl Broker {
             base: (Index(0), Term(0)),
             entries: Vec::new(),
             machine: self.fresh(group),
+            conf: None,
             restoring: false,
             carrying: None,
         });
@@ -191,9 +202,11 @@ impl Broker {
         let mut replica = Replica::start(setup, parked, config, out);
         // A sole voter need not wait for anybody to keep silent.
         replica.raft.tick_if_alone();
+        self.window_bytes += replica.raft.window_bytes();
         self.replicas.insert(group, replica);
         self.touched.insert(group);
         self.thirsty.insert(group);
+        self.introduce(group);
     }
 
     /// Makes this broker's replicas those that the image gives it.
@@ -201,52 +214,79 @@ impl Broker {
         let node = self.config.node;
         let Some(image) = self.image() else { return };
         // Replica ids are bound to a directory: another disk of the same node is not the replica it replaces.
-        if image.brokers().get(&node).is_some_and(|broker| broker.directory != self.config.directory) {
-            let what = format!("broker {node} is registered with another data directory: this one is not its disk");
-            return self.halt(Halt::Foreign(what), out);
+        if let Some(broker) = image.brokers().get(&node)
+            && broker.directory != self.config.directory
+        {
+            if broker.has_retired(self.config.directory) {
+                let what =
+                    format!("broker {node} was admitted on another data directory: wipe this one, or leave it out");
+                return self.halt(Halt::Foreign(what), out);
+            }
+            // The image is on its way to where this directory was admitted.
+            return;
         }
         let mut wanted = Vec::new();
         for topic in image.topics().values() {
-            for info in &topic.partitions {
+            for (at, info) in topic.partitions.iter().enumerate() {
                 let own = info.replicas.iter().find(|replica| replica.0 == node);
                 if let Some((_, replica)) = own
                     && !self.replicas.contains_key(&info.group)
                 {
-                    let members = info.replicas.iter().map(|(node, replica)| (*node, *replica, true)).collect();
-                    wanted.push((info.group, *replica, members, topic.config()));
+                    let members = info.founding.iter().map(|(node, replica)| (*node, *replica, true)).collect();
+                    wanted.push((info.group, *replica, members, topic.config(), (topic.name.clone(), at)));
                 }
             }
         }
-        let gone: Vec<GroupId> = image
+        let of_tombstone = |tombstone: &Tombstone| {
+            let named = |(at, group): (usize, &GroupId)| (*group, (tombstone.name.clone(), at));
+            tombstone.groups.iter().enumerate().map(named).collect::<Vec<_>>()
+        };
+        let gone: Vec<_> = image
             .tombstones()
             .values()
-            .flat_map(|tombstone| tombstone.groups.iter().copied())
-            .filter(|group| self.replicas.contains_key(group) || self.parked.contains_key(group))
+            .flat_map(of_tombstone)
+            .filter(|(group, _)| self.replicas.contains_key(group) || self.parked.contains_key(group))
             .collect();
-        for group in gone {
+        let by_name = self.config.mutants.planted(Mutant::NameNotId);
+        for (group, name) in gone {
+            let machine = self.replicas.get(&group).map(|replica| &replica.machine);
+            if let (true, Some(Fold::Partition(producers))) = (by_name, machine.map(|machine| &machine.fold)) {
+                self.by_name.insert(name, producers.clone());
+            }
             self.drop_group(group, out);
         }
-        for (group, replica, members, config) in wanted {
+        for (group, replica, members, config, name) in wanted {
+            let known = self.parked.contains_key(&group);
             self.start_replica(group, replica, members, config, out);
+            if let (false, Some(found)) = (known, self.by_name.remove(&name))
+                && let Some(replica) = self.replicas.get_mut(&group)
+            {
+                replica.machine.fold = Fold::Partition(found);
+            }
         }
     }
 
     /// A group's topic is deleted: everything of it goes, its files last.
     pub(super) fn drop_group(&mut self, group: GroupId, out: &mut Effects) {
-        let (log, output) = if let Some(replica) = self.replicas.remove(&group) {
-            (replica.machine.log, replica.raft.abandon())
+        let (files, output): (BTreeSet<FileId>, _) = if let Some(replica) = self.replicas.remove(&group) {
+            self.window_bytes -= replica.raft.window_bytes();
+            let files = replica.machine.log.files().chain(replica.copying.files()).collect();
+            (files, replica.raft.abandon())
         } else if let Some(parked) = self.parked.remove(&group) {
-            (parked.machine.log, Output::default())
+            (parked.machine.log.files().collect(), Output::default())
         } else {
             return;
         };
         self.touched.remove(&group);
         self.thirsty.remove(&group);
+        self.pressure.note(group, None);
         self.writing.remove(&group);
         self.routes.remove(&group);
-        let outstanding = self.ops.values().filter(|owner| matches!(owner, Owner::Log(of, _) if *of == group)).count();
+        self.copies.forget(group);
+        let of_group = |owner: &&Owner| matches!(owner, Owner::Log(of, _) | Owner::Arrival(of, _) if *of == group);
+        let outstanding = self.ops.values().filter(of_group).count();
         let forgotten = self.journal().forget(group);
-        let dying = Dying { forgotten, files: log.files().collect(), outstanding: outstanding as u64 };
+        let dying = Dying { forgotten, files, outstanding: outstanding as u64 };
         self.dying.insert(group, dying);
         self.deliver(group, output, out);
         self.fail_reads(group, out);

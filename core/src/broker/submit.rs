@@ -129,6 +129,10 @@ impl Broker {
         self.admin_changed = true;
         match &result {
             Ok(Applied::TopicCreated { .. } | Applied::TopicDeleted { .. }) => self.reconcile(out),
+            Ok(Applied::BrokerAdmitted { .. }) => {
+                self.reconcile(out);
+                self.introduce_all();
+            }
             Ok(Applied::BrokerRegistered { .. }) => self.submit_due(out),
             Ok(Applied::ProducerIds { .. }) | Err(_) => {}
         }

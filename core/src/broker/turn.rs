@@ -11,6 +11,7 @@ use crate::journal::Ticket;
 use crate::kafka::ErrorCode;
 use crate::limits::ENVELOPE_PAYLOAD_BYTES_MAX;
 use crate::log;
+use crate::mutants::Mutant;
 use crate::peer::Envelope;
 use crate::raft::{Output, Token};
 
@@ -24,7 +25,7 @@ impl Broker {
             for (group, replica) in &mut self.replicas {
                 replica.raft.tick();
                 replica.machine.log.flush();
-                if replica.wants_checkpoint(checkpoint_bytes) {
+                if replica.wants_checkpoint(checkpoint_bytes) || replica.raft.lacks_checkpoint() {
                     replica.begin_checkpoint();
                 }
                 self.touched.insert(*group);
@@ -33,6 +34,8 @@ impl Broker {
             if std::mem::take(&mut self.journal_full) {
                 self.journal().retry();
             }
+            self.copy_tick(out);
+            self.form_groups();
             self.seal_idle_journal();
             self.submit_due(out);
             self.admin_changed = true;
@@ -96,11 +99,14 @@ impl Broker {
             return;
         };
         let was_serving = replica.raft.serving();
+        let window_bytes = replica.raft.window_bytes();
         let mut output = Output::default();
         replica.raft.pump(journal, out, &mut output);
         let mut outcomes = Vec::new();
-        if !output.committed.is_empty() {
-            let committed = std::mem::take(&mut output.committed);
+        let past = replica.appended();
+        if !output.committed.is_empty() || !past.is_empty() {
+            let mut committed = std::mem::take(&mut output.committed);
+            committed.extend(past);
             outcomes = replica.apply(committed, out);
             replica.applied(out, &mut output);
             // Applying may have made the group ready for more.
@@ -110,6 +116,7 @@ impl Broker {
             self.writing.insert(group);
         }
         self.thirsty.insert(group);
+        self.window_bytes = self.window_bytes - window_bytes + replica.raft.window_bytes();
         let serving = replica.raft.serving();
         let moved = !outcomes.is_empty() || serving != was_serving;
         self.deliver(group, output, out);
@@ -117,6 +124,7 @@ impl Broker {
             self.came_of(group, token, index, outcome, out);
         }
         if serving && !was_serving {
+            self.forming.insert(group);
             self.announce(group);
             self.admin_changed = true;
             if group == GroupId::CONTROLLER {
@@ -129,10 +137,17 @@ impl Broker {
     }
 
     pub(super) fn deliver(&mut self, group: GroupId, output: Output, out: &mut Effects) {
-        let Output { messages, committed, lost, readable, unreadable } = output;
+        let Output { messages, snapshots, committed, lost, readable, unreadable } = output;
         assert!(committed.is_empty(), "what is committed was applied");
+        let twice = self.config.mutants.planted(Mutant::SaidTwice);
         for (node, message) in messages {
+            if twice {
+                self.envelope(node).messages.push(message.clone());
+            }
             self.envelope(node).messages.push(message);
+        }
+        for (node, to) in snapshots {
+            self.lend(group, node, to, out);
         }
         for token in lost {
             self.lost(group, token, out);
@@ -196,11 +211,15 @@ impl Broker {
             let mut output = Output::default();
             replica.raft.durable(durable, out, &mut output);
             replica.mark_durable(durable, out);
-            if replica.raft.waits_for_disk() || replica.marking() {
+            if replica.raft.waits_for_disk() || replica.marking() || replica.copying.is_installing() {
                 self.writing.insert(group);
             }
+            let installed = replica.copying.is_installed(durable);
             self.touched.insert(group);
             self.deliver(group, output, out);
+            if installed {
+                self.install(group, out);
+            }
         }
     }
 
@@ -228,6 +247,7 @@ impl Broker {
                         self.writing.insert(group);
                     }
                 }
+                log::Done::Copied(copy, bytes) => self.piece_read(copy, bytes),
                 log::Done::Restored { extra } => self.restored(group, extra, out),
                 log::Done::Failed(error) => return self.halt(Halt::DiskFailed(format!("{error:?}")), out),
                 log::Done::Corrupt(what) => return self.halt(Halt::Corrupt(what), out),
@@ -242,12 +262,16 @@ impl Broker {
         if running {
             self.relieve_journal(out);
         }
+        self.serve_pulls();
+        self.trim_windows();
         let mut commands: Vec<(Owner, DiskCommand)> = Vec::new();
         self.formation_commands(&mut commands);
         let mut wanted = Vec::new();
         let tail_bytes = self.config.settings.tail_bytes / (self.replicas.len() as u64).max(1);
         for group in std::mem::take(&mut self.thirsty) {
             let log = if let Some(replica) = self.replicas.get_mut(&group) {
+                replica.copying.commands(&mut self.files, &mut wanted);
+                commands.extend(wanted.drain(..).map(|(tag, command)| (Owner::Arrival(group, tag), command)));
                 &mut replica.machine.log
             } else if let Some(parked) = self.parked.get_mut(&group) {
                 &mut parked.machine.log
@@ -256,6 +280,7 @@ impl Broker {
             };
             log.evict_tail(tail_bytes);
             log.commands(&mut self.files, &mut wanted);
+            self.pressure.note(group, self.replicas.get(&group));
             commands.extend(wanted.drain(..).map(|(tag, command)| (Owner::Log(group, tag), command)));
         }
         if let Some(journal) = &mut self.journal {
@@ -264,6 +289,9 @@ impl Broker {
         }
         for (owner, command) in commands {
             self.disk(owner, command, out);
+        }
+        if running {
+            self.weigh(out);
         }
         self.bury(out);
         for (to, envelope) in std::mem::take(&mut self.outbox) {
@@ -277,7 +305,7 @@ impl Broker {
             self.wake_at = Some(wake);
             out.push(Effect::WakeAt(wake));
         }
-        if running {
+        if running || self.journal_full {
             let deadline = self.deadlines.first().map_or(self.next_tick, |(deadline, _)| *deadline);
             let wake = deadline.min(self.next_tick);
             if self.wake_at != Some(wake) {
@@ -367,6 +395,9 @@ impl Broker {
                 }
                 self.touched.insert(group);
             }
+        }
+        for message in envelope.copies {
+            self.copy_message(from, message, out);
         }
         for command in envelope.commands.into_iter().take(COMMANDS_PER_ENVELOPE_MAX) {
             self.command_from_peer(command);

@@ -58,6 +58,12 @@ pub(super) fn request(what: &What, leader_epoch: i32, timeout: Duration) -> Requ
             timeout_ms,
         }
         .into(),
+        What::DeleteById { id } => DeleteTopicsRequest {
+            topics: vec![DeleteTopicState { name: None, topic_id: *id }],
+            topic_names: Vec::new(),
+            timeout_ms,
+        }
+        .into(),
         What::Describe { topics, may_create } => MetadataRequest {
             topics: topics.as_ref().map(|topics| {
                 let named = topics
@@ -127,6 +133,13 @@ pub(super) fn said(what: &What, body: &ResponseBody) -> Said {
             verdict(result.error_code, result.error_message.as_ref(), name, true)
                 .unwrap_or(Said::Done(Outcome::Deleted))
         }
+        (What::DeleteById { id }, ResponseBody::DeleteTopics(response)) => {
+            let Some(result) = response.responses.iter().find(|theirs| theirs.topic_id == *id) else {
+                return silent();
+            };
+            verdict(result.error_code, result.error_message.as_ref(), &format!("topic {id}"), true)
+                .unwrap_or(Said::Done(Outcome::Deleted))
+        }
         (What::Describe { .. }, ResponseBody::Metadata(response)) => {
             verdict(response.error_code, None, "the cluster", false).unwrap_or_else(|| Said::Done(cluster(response)))
         }
@@ -152,6 +165,7 @@ pub(super) fn said(what: &What, body: &ResponseBody) -> Said {
             What::Offset { .. }
             | What::Create { .. }
             | What::Delete { .. }
+            | What::DeleteById { .. }
             | What::Describe { .. }
             | What::Configs { .. },
             _,

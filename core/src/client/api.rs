@@ -208,6 +208,11 @@ pub enum Operation {
         /// Its name.
         name: String,
     },
+    /// Delete a topic by its id, so that no other topic of its name is hit. Gives [`Outcome::Deleted`].
+    DeleteTopicById {
+        /// Its id.
+        id: TopicId,
+    },
     /// Describe the brokers, and these topics or all of them. Gives [`Outcome::Cluster`]. A topic that is missing is
     /// described by its error, and may be created by the question if `allow_auto_topic_creation` is set.
     Describe {
@@ -274,6 +279,8 @@ pub struct Record {
 pub struct Consumed {
     /// Its topic.
     pub topic: String,
+    /// The id of the topic it was fetched from; zero if the broker was asked by name.
+    pub topic_id: TopicId,
     /// Its partition.
     pub partition: i32,
     /// Its offset.

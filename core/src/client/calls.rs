@@ -9,6 +9,7 @@ use super::admin;
 use super::api::{CallId, Config, Effect, Failure, Outcome, Position, Resource};
 use super::connections::{Ask, Connections, Lane, Lost, Node, Outgoing};
 use super::metadata::{Metadata, Turn};
+use crate::id::TopicId;
 use crate::kafka::{ErrorCode, ResponseBody};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub(super) enum What {
     Offset { topic: String, partition: i32, at: Position },
     Create { name: String, partitions: i32, replication_factor: i16, configs: Vec<(String, String)> },
     Delete { name: String },
+    DeleteById { id: TopicId },
     Describe { topics: Option<Vec<String>>, may_create: bool },
     Configs { resource: Resource },
 }
@@ -36,7 +38,7 @@ impl What {
     /// Whether carrying it out changes something.
     fn is_order(&self) -> bool {
         match self {
-            Self::Create { .. } | Self::Delete { .. } => true,
+            Self::Create { .. } | Self::Delete { .. } | Self::DeleteById { .. } => true,
             Self::Offset { .. } | Self::Describe { .. } | Self::Configs { .. } => false,
         }
     }
@@ -128,7 +130,11 @@ impl Calls {
                     Some(leader) => Some(leader),
                     None => continue,
                 },
-                What::Create { .. } | What::Delete { .. } | What::Describe { .. } | What::Configs { .. } => None,
+                What::Create { .. }
+                | What::Delete { .. }
+                | What::DeleteById { .. }
+                | What::Describe { .. }
+                | What::Configs { .. } => None,
             };
             let node = match (&call.what, leader) {
                 (_, Some((node, _))) => Some(node).filter(|node| net.ready(now, *node, Lane::Main, out)),

@@ -10,7 +10,7 @@ use super::api::{Assignment, CallId, Config, Consumed, Failure, Outcome, Positio
 use super::calls::{Owner, What};
 use super::decode::{Fetched, decode};
 use super::producer::{Completion, Place};
-use crate::id::Offset;
+use crate::id::{Offset, TopicId};
 use crate::kafka::ErrorCode;
 use crate::kafka::messages::PartitionData;
 use crate::time::{Duration, Instant};
@@ -327,7 +327,7 @@ impl Consumer {
         &mut self,
         now: Instant,
         wanted: &Wanted,
-        data: Option<&PartitionData>,
+        data: Option<(TopicId, &PartitionData)>,
         room: &mut usize,
     ) -> bool {
         let retry_at = now + self.retry_backoff;
@@ -335,7 +335,7 @@ impl Consumer {
             return false;
         };
         reading.in_flight = false;
-        let Some(data) = data else {
+        let Some((topic_id, data)) = data else {
             reading.retry_at = retry_at;
             return true;
         };
@@ -345,7 +345,7 @@ impl Consumer {
             ErrorCode::None => {
                 reading.high_watermark = Some(Offset(data.high_watermark)).filter(|at| at.0 >= 0);
                 let records = data.records.as_ref().map(|records| records.to_bytes()).unwrap_or_default();
-                match decode(&wanted.place, wanted.offset, records, room) {
+                match decode(&wanted.place, topic_id, wanted.offset, records, room) {
                     Ok(Fetched { records, next }) => {
                         if next == wanted.offset && data.high_watermark > wanted.offset {
                             // Nothing although there is something: not at once again.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::api::Consumed;
 use super::producer::Place;
-use crate::id::Offset;
+use crate::id::{Offset, TopicId};
 use crate::kafka::batch::{Check, Damage, views};
 
 /// What a fetch brought.
@@ -21,7 +21,13 @@ pub(super) struct Fetched {
 
 /// Reads the records from `from` on. A batch may begin earlier: its first records are passed over. Stops early when `room`
 /// bytes are used up; what was left is fetched again. Damage counts only if nothing stands before it: next time it will be first.
-pub(super) fn decode(place: &Place, from: i64, bytes: Bytes, room: &mut usize) -> Result<Fetched, Damage> {
+pub(super) fn decode(
+    place: &Place,
+    topic_id: TopicId,
+    from: i64,
+    bytes: Bytes,
+    room: &mut usize,
+) -> Result<Fetched, Damage> {
     let mut fetched = Fetched { records: VecDeque::new(), next: from };
     for view in views(bytes, Check::Crc) {
         if *room == 0 && !fetched.records.is_empty() {
@@ -50,6 +56,7 @@ pub(super) fn decode(place: &Place, from: i64, bytes: Bytes, room: &mut usize) -
             fetched.next = record.offset.0 + 1;
             fetched.records.push_back(Consumed {
                 topic: place.0.clone(),
+                topic_id,
                 partition: place.1,
                 offset: Offset(record.offset.0),
                 timestamp: record.timestamp,

@@ -116,7 +116,7 @@ impl Fetcher {
         let Some(flight) = self.flights.remove(&flight) else {
             return;
         };
-        let mut brought: BTreeMap<(&str, i32), &PartitionData> = BTreeMap::new();
+        let mut brought: BTreeMap<(&str, i32), (TopicId, &PartitionData)> = BTreeMap::new();
         if let Ok(ResponseBody::Fetch(response)) = result
             && response.error_code == 0
         {
@@ -125,7 +125,8 @@ impl Fetcher {
                 let Some(name) = named.or_else(|| metadata.topic_name(topic.topic_id)) else {
                     continue;
                 };
-                brought.extend(topic.partitions.iter().map(|part| ((name, part.partition_index), part)));
+                let id = topic.topic_id;
+                brought.extend(topic.partitions.iter().map(|part| ((name, part.partition_index), (id, part))));
             }
         }
         let mut room = limits::FETCHED_BYTES_MAX;
@@ -134,7 +135,7 @@ impl Fetcher {
         for wanted in &flight.wanted {
             let data = brought.get(&(wanted.place.0.as_str(), wanted.place.1)).copied();
             stale |= consumer.fetched(now, wanted, data, &mut room);
-            hints.extend(data.map(|data| (&wanted.place, data.current_leader.clone())));
+            hints.extend(data.map(|(_, data)| (&wanted.place, data.current_leader.clone())));
         }
         for (place, hint) in hints {
             metadata.hint(&place.0, place.1, &hint);

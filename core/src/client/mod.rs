@@ -145,6 +145,7 @@ impl Client {
                 begin(What::Create { name, partitions, replication_factor, configs });
             }
             Operation::DeleteTopic { name } => begin(What::Delete { name }),
+            Operation::DeleteTopicById { id } => begin(What::DeleteById { id }),
             Operation::Describe { topics } => {
                 let may_create = self.may_create;
                 begin(What::Describe { topics, may_create });
@@ -252,6 +253,8 @@ fn refusal(operation: &Operation) -> Option<Failure> {
         Operation::Seek { to } => named(&to.topic),
         Operation::Describe { topics } => topics.iter().flatten().find_map(|topic| named(topic)),
         Operation::DescribeConfigs { resource: Resource::Topic(topic) } => named(topic),
-        Operation::DescribeConfigs { resource: Resource::Broker(_) } | Operation::Poll { .. } => None,
+        Operation::DescribeConfigs { resource: Resource::Broker(_) }
+        | Operation::DeleteTopicById { .. }
+        | Operation::Poll { .. } => None,
     }
 }

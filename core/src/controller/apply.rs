@@ -4,9 +4,13 @@
 //! last [`ORIGIN_WINDOW`](super::ORIGIN_WINDOW) numbers are remembered. Errors and their texts are those of Kafka's KRaft
 //! controller, in the order in which it looks for them.
 
-use super::command::{AllocateProducerIds, Command, CreateTopic, DeleteTopic, Origin, RegisterBroker, TopicRef};
+use super::command::{
+    AdmitBroker, AllocateProducerIds, Command, CreateTopic, DeleteTopic, Origin, RegisterBroker, TopicRef,
+};
 use super::digest::Digest;
-use super::image::{Applied, BrokerInfo, Image, OriginWindow, PartitionInfo, Rejection, Tombstone, TopicInfo};
+use super::image::{
+    Applied, BrokerInfo, Controller, Image, OriginWindow, PartitionInfo, Rejection, Tombstone, TopicInfo,
+};
 use super::{
     BROKER_NAME_BYTES_MAX, BROKERS_MAX, PARTITIONS_TOTAL_MAX, PRODUCER_IDS_PER_BLOCK, configs, names, placement,
     snapshot,
@@ -47,6 +51,7 @@ impl Image {
             Command::CreateTopic(create) => self.create(index, create),
             Command::DeleteTopic(delete) => self.delete(index, delete),
             Command::AllocateProducerIds(allocate) => self.allocate(index, &allocate),
+            Command::AdmitBroker(admit) => self.admit_broker(&admit),
         };
         self.digest = self.digest_of(digest, &result).value();
         result
@@ -85,6 +90,9 @@ impl Image {
             }
             Ok(Applied::ProducerIds { first, count }) => {
                 digest.u64(5).bytes(&first.to_le_bytes()).u64(u64::from(*count))
+            }
+            Ok(Applied::BrokerAdmitted { node, directory, repeated }) => {
+                digest.u64(6).u64(u64::from(node.0)).bytes(&directory.0).u64(u64::from(*repeated))
             }
         }
     }
@@ -125,18 +133,68 @@ impl Image {
                     former.directory
                 ));
             }
+            // A member of the controller is bound to its directory in the same way.
+            Some(former) if self.controllers.get(&node).is_some_and(|member| member.directory != directory) => {
+                return duplicate(format!(
+                    "Broker {node} is a member of the controller on directory {}, and may not come back with {directory}.",
+                    former.directory
+                ));
+            }
             Some(former) => {
-                let mut retired = former.retired.clone();
-                retired.push(former.directory);
-                let excess = retired.len().saturating_sub(RETIRED_DIRECTORIES_MAX);
-                retired.drain(..excess);
-                (retired, OriginWindow::default())
+                let mut former = former.clone();
+                former.retire(directory, RETIRED_DIRECTORIES_MAX);
+                (former.retired, OriginWindow::default())
             }
         };
         let info = BrokerInfo { host, port, rack, directory, boot, retired, window };
         let changed = self.brokers.get(&node) != Some(&info);
         self.brokers.insert(node, info);
         Ok(Applied::BrokerRegistered { node, changed })
+    }
+
+    /// Binds a broker to another directory, under new replica ids everywhere.
+    fn admit_broker(&mut self, admit: &AdmitBroker) -> Result<Applied, Rejection> {
+        let AdmitBroker { origin, node, directory } = *admit;
+        let admitted = |repeated| Ok(Applied::BrokerAdmitted { node, directory, repeated });
+        let bound = self.controllers.get(&node).map(|member| member.directory);
+        let registered = self.brokers.get(&node).map(|broker| broker.directory);
+        if bound == Some(directory) && registered.is_none_or(|registered| registered == directory) {
+            return admitted(true);
+        }
+        self.admit(origin)?;
+        let refuse = |message: String| Err(Rejection::new(ErrorCode::DuplicateVoter, message));
+        if directory == DirectoryId::ZERO {
+            return Err(Rejection::new(ErrorCode::InvalidRequest, "A broker runs on a formatted directory."));
+        }
+        let holder = self.brokers.iter().find(|(id, broker)| **id != node && broker.directory == directory);
+        let member = self.controllers.iter().find(|(id, member)| **id != node && member.directory == directory);
+        if let Some(other) = holder.map(|(id, _)| id).or(member.map(|(id, _)| id)) {
+            return refuse(format!("Broker {other} runs on directory {directory}: was a disk copied?"));
+        }
+        if self.brokers.get(&node).is_some_and(|broker| broker.retired.contains(&directory)) {
+            return refuse(format!("Directory {directory} of broker {node} was replaced before: wipe it first."));
+        }
+        if !self.brokers.contains_key(&node)
+            && !self.controllers.contains_key(&node)
+            && self.brokers.len() >= BROKERS_MAX
+        {
+            return Err(Rejection::new(ErrorCode::InvalidRequest, "There are too many brokers."));
+        }
+        let replica = self.next_controller;
+        self.next_controller = ReplicaId(replica.0 + 1);
+        // Who voted before votes again; a newcomer listens.
+        let voter = self.controllers.get(&node).is_some_and(|member| member.voter);
+        self.controllers.insert(node, Controller { replica, directory, voter });
+        if let Some(broker) = self.brokers.get_mut(&node) {
+            broker.retire(directory, RETIRED_DIRECTORIES_MAX);
+        }
+        for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
+            for place in partition.replicas.iter_mut().filter(|place| place.0 == node) {
+                place.1 = partition.next_replica;
+                partition.next_replica = ReplicaId(partition.next_replica.0 + 1);
+            }
+        }
+        admitted(false)
     }
 
     /// Whether a command is new. It counts as applied from here on.
@@ -168,10 +226,15 @@ impl Image {
         };
         let partitions = (0..)
             .zip(layout)
-            .map(|(partition, nodes)| PartitionInfo {
-                group: Self::group_id(index, partition),
-                next_replica: ReplicaId(nodes.len() as u64 + 1),
-                replicas: nodes.into_iter().zip((1..).map(ReplicaId)).collect(),
+            .map(|(partition, nodes)| {
+                let next_replica = ReplicaId(nodes.len() as u64 + 1);
+                let replicas: Vec<_> = nodes.into_iter().zip((1..).map(ReplicaId)).collect();
+                PartitionInfo {
+                    group: Self::group_id(index, partition),
+                    founding: replicas.clone(),
+                    replicas,
+                    next_replica,
+                }
             })
             .collect();
         let id = self.topic_id(index);

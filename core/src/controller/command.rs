@@ -36,6 +36,8 @@ pub enum Command {
     DeleteTopic(DeleteTopic),
     /// A broker wants ids to give to producers.
     AllocateProducerIds(AllocateProducerIds),
+    /// A broker shall be what it was, or become one, on a disk that was empty.
+    AdmitBroker(AdmitBroker),
 }
 
 /// A broker says who and where it is.
@@ -123,6 +125,18 @@ pub struct AllocateProducerIds {
     pub origin: Origin,
 }
 
+/// A broker shall be what it was, or become one, on a disk that was empty: it gets new replica ids wherever it had some, for it
+/// has forgotten what it promised under the old ones.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdmitBroker {
+    /// Who asked.
+    pub origin: Origin,
+    /// The broker to be admitted.
+    pub node: NodeId,
+    /// The data directory it runs on.
+    pub directory: DirectoryId,
+}
+
 /// Why bytes are no command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CommandError {
@@ -156,6 +170,7 @@ impl Command {
             Self::CreateTopic(create) => Some(create.origin),
             Self::DeleteTopic(delete) => Some(delete.origin),
             Self::AllocateProducerIds(allocate) => Some(allocate.origin),
+            Self::AdmitBroker(admit) => Some(admit.origin),
         }
     }
 
@@ -194,6 +209,11 @@ impl Command {
             Self::AllocateProducerIds(allocate) => {
                 wire::Kind::AllocateProducerIds(wire::Allocate { origin: Some(allocate.origin.into()) })
             }
+            Self::AdmitBroker(admit) => wire::Kind::AdmitBroker(wire::Admit {
+                origin: Some(admit.origin.into()),
+                node: admit.node.0,
+                directory: Bytes::copy_from_slice(&admit.directory.0),
+            }),
         };
         wire::Command { version: COMMAND_VERSION, kind: Some(kind) }.encode_to_vec().into()
     }
@@ -240,6 +260,11 @@ impl Command {
             wire::Kind::AllocateProducerIds(allocate) => {
                 Self::AllocateProducerIds(AllocateProducerIds { origin: origin(allocate.origin)? })
             }
+            wire::Kind::AdmitBroker(admit) => Self::AdmitBroker(AdmitBroker {
+                origin: origin(admit.origin)?,
+                node: node_id(admit.node)?,
+                directory: DirectoryId(uuid(&admit.directory, "directory")?),
+            }),
         })
     }
 }
@@ -280,7 +305,7 @@ pub(super) mod wire {
     pub(in crate::controller) struct Command {
         #[prost(uint32, tag = "1")]
         pub(in crate::controller) version: u32,
-        #[prost(oneof = "Kind", tags = "2, 3, 4, 5")]
+        #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6")]
         pub(in crate::controller) kind: Option<Kind>,
     }
 
@@ -294,6 +319,8 @@ pub(super) mod wire {
         DeleteTopic(Delete),
         #[prost(message, tag = "5")]
         AllocateProducerIds(Allocate),
+        #[prost(message, tag = "6")]
+        AdmitBroker(Admit),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -358,6 +385,16 @@ pub(super) mod wire {
         pub(in crate::controller) name: Option<String>,
         #[prost(bytes = "bytes", optional, tag = "3")]
         pub(in crate::controller) id: Option<Bytes>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(in crate::controller) struct Admit {
+        #[prost(message, optional, tag = "1")]
+        pub(in crate::controller) origin: Option<Origin>,
+        #[prost(uint32, tag = "2")]
+        pub(in crate::controller) node: u32,
+        #[prost(bytes = "bytes", tag = "3")]
+        pub(in crate::controller) directory: Bytes,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

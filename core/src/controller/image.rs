@@ -37,6 +37,22 @@ pub struct BrokerInfo {
     pub(super) window: OriginWindow,
 }
 
+impl BrokerInfo {
+    /// Whether it ran on this directory before, and does so no more.
+    pub fn has_retired(&self, directory: DirectoryId) -> bool {
+        self.retired.contains(&directory)
+    }
+
+    /// Goes over to another directory, whose first life is still to come.
+    pub(super) fn retire(&mut self, directory: DirectoryId, retired_max: usize) {
+        self.retired.push(std::mem::replace(&mut self.directory, directory));
+        let excess = self.retired.len().saturating_sub(retired_max);
+        self.retired.drain(..excess);
+        self.boot = 0;
+        self.window = OriginWindow::default();
+    }
+}
+
 /// Which commands of one boot of a broker were applied: all up to `newest - ORIGIN_WINDOW` count as such.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct OriginWindow {
@@ -102,10 +118,23 @@ impl TopicInfo {
 pub struct PartitionInfo {
     /// The Raft group that holds its log, never given to another.
     pub group: GroupId,
-    /// Its replicas, the preferred leader first.
+    /// Its replicas as they shall be, the preferred leader first; the group follows by changes of its configuration.
     pub replicas: Vec<(NodeId, ReplicaId)>,
+    /// The replicas it began with: the configuration at the beginning of the group's log.
+    pub founding: Vec<(NodeId, ReplicaId)>,
     /// The id the next replica will get.
     pub next_replica: ReplicaId,
+}
+
+/// A member of the controller's own group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Controller {
+    /// Its replica of the group.
+    pub replica: ReplicaId,
+    /// The data directory that replica is bound to.
+    pub directory: DirectoryId,
+    /// Whether it votes; the others only listen.
+    pub voter: bool,
 }
 
 /// What is left of a deleted topic.
@@ -147,6 +176,15 @@ pub enum Applied {
         /// The groups that are no more.
         groups: Vec<GroupId>,
         /// Whether it was gone already, deleted by the same command.
+        repeated: bool,
+    },
+    /// The broker is admitted.
+    BrokerAdmitted {
+        /// Which one.
+        node: NodeId,
+        /// The data directory it is bound to now.
+        directory: DirectoryId,
+        /// Whether it was already.
         repeated: bool,
     },
     /// A block of producer ids belongs to the broker that asked.
@@ -198,6 +236,10 @@ pub struct Image {
     pub(super) topics: BTreeMap<TopicId, TopicInfo>,
     /// By the index of the deletion.
     pub(super) tombstones: BTreeMap<Index, Tombstone>,
+    /// The members of the controller's group as they shall be.
+    pub(super) controllers: BTreeMap<NodeId, Controller>,
+    /// The id its next member will get.
+    pub(super) next_controller: ReplicaId,
     // The rest follows from the above.
     names: BTreeMap<String, TopicId>,
     unified: BTreeMap<String, TopicId>,
@@ -216,12 +258,32 @@ impl Image {
             brokers: BTreeMap::new(),
             topics: BTreeMap::new(),
             tombstones: BTreeMap::new(),
+            controllers: BTreeMap::new(),
+            next_controller: ReplicaId(1),
             names: BTreeMap::new(),
             unified: BTreeMap::new(),
             groups: BTreeMap::new(),
             buried: BTreeMap::new(),
             buried_groups: 0,
         }
+    }
+
+    /// The same, with the members the controller's group began with.
+    ///
+    /// # Panics
+    /// If there are any already.
+    #[must_use]
+    pub fn founded_by(mut self, members: impl IntoIterator<Item = (NodeId, Controller)>) -> Self {
+        assert!(self.controllers.is_empty(), "a cluster is founded once");
+        self.controllers.extend(members);
+        let last = self.controllers.values().map(|member| member.replica.0).max().unwrap_or(0);
+        self.next_controller = ReplicaId(last + 1);
+        self
+    }
+
+    /// The members of the controller's group as they shall be.
+    pub fn controllers(&self) -> &BTreeMap<NodeId, Controller> {
+        &self.controllers
     }
 
     /// The cluster it describes.
@@ -383,6 +445,7 @@ impl Image {
                 assert_eq!(self.groups.get(&partition.group), Some(&(*id, number)), "a group belongs to one partition");
                 assert!(partition.group.0 >> GROUP_PARTITION_BITS <= self.applied.0);
                 assert!(!partition.replicas.is_empty(), "every partition has a replica");
+                assert!(!partition.founding.is_empty(), "every group begins with a replica");
                 let mut nodes = BTreeSet::new();
                 let mut replicas = BTreeSet::new();
                 for (node, replica) in &partition.replicas {
@@ -392,6 +455,10 @@ impl Image {
                 }
             }
         }
+        let mut members: Vec<ReplicaId> = self.controllers.values().map(|member| member.replica).collect();
+        members.sort_unstable();
+        assert!(members.windows(2).all(|pair| pair[0] < pair[1]), "members of the controller are distinct");
+        assert!(members.last().is_none_or(|last| *last < self.next_controller), "replica ids are below the next");
         assert_eq!(self.groups.len(), partitions);
         assert_eq!(self.buried.len(), self.tombstones.len());
         for (index, tombstone) in &self.tombstones {

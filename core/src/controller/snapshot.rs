@@ -9,7 +9,9 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::command::{self, CommandError, wire::Origin};
-use super::image::{BrokerInfo, GROUP_PARTITION_BITS, Image, OriginWindow, PartitionInfo, Tombstone, TopicInfo};
+use super::image::{
+    BrokerInfo, Controller, GROUP_PARTITION_BITS, Image, OriginWindow, PartitionInfo, Tombstone, TopicInfo,
+};
 use super::{ORIGIN_WINDOW, configs, names};
 use crate::id::{ClusterId, DirectoryId, GroupId, Index, NodeId, ReplicaId, TopicId};
 
@@ -62,6 +64,8 @@ impl Image {
             brokers: self.brokers.iter().map(|(node, info)| Broker::from_info(*node, info)).collect(),
             topics: self.topics.values().map(Topic::from_info).collect(),
             tombstones: self.tombstones.iter().map(|(index, stone)| Buried::from_stone(*index, stone)).collect(),
+            controllers: self.controllers.iter().map(|(node, member)| Member::from_info(*node, member)).collect(),
+            controllers_ever: self.next_controller.0 - 1,
         };
         snapshot.encode_to_vec().into()
     }
@@ -75,6 +79,17 @@ impl Image {
         let mut image = Self::new(ClusterId(command::uuid(&snapshot.cluster, "cluster id")?));
         image.applied = Index(snapshot.applied);
         image.digest = snapshot.digest;
+        let next = snapshot.controllers_ever.checked_add(1).ok_or(SnapshotError::Field("controller"))?;
+        image.next_controller = ReplicaId(next);
+        for member in snapshot.controllers {
+            let (node, member) = member.into_info()?;
+            ascending(image.controllers.last_key_value().map(|(last, _)| *last), node, "controller")?;
+            let taken = image.controllers.values().any(|other| other.replica == member.replica);
+            if taken || member.replica.0 == 0 || member.replica >= image.next_controller {
+                return Err(SnapshotError::Field("controller"));
+            }
+            image.controllers.insert(node, member);
+        }
         for broker in snapshot.brokers {
             let (node, info) = broker.into_info()?;
             ascending(image.brokers.last_key_value().map(|(last, _)| *last), node, "broker")?;
@@ -158,6 +173,23 @@ impl Broker {
     }
 }
 
+impl Member {
+    fn from_info(node: NodeId, member: &Controller) -> Self {
+        Self {
+            node: node.0,
+            replica: member.replica.0,
+            directory: Bytes::copy_from_slice(&member.directory.0),
+            voter: member.voter,
+        }
+    }
+
+    fn into_info(self) -> Result<(NodeId, Controller), SnapshotError> {
+        let directory = DirectoryId(command::uuid(&self.directory, "directory")?);
+        let member = Controller { replica: ReplicaId(self.replica), directory, voter: self.voter };
+        Ok((command::node_id(self.node)?, member))
+    }
+}
+
 impl Topic {
     fn from_info(info: &TopicInfo) -> Self {
         Self {
@@ -202,11 +234,15 @@ impl Topic {
 
 impl Partition {
     fn from_info(info: &PartitionInfo) -> Self {
+        // Nearly always the replicas of today: then nothing is written.
+        let founding = if info.founding == info.replicas { &[][..] } else { &info.founding };
         Self {
             group: info.group.0,
             nodes: info.replicas.iter().map(|(node, _)| node.0).collect(),
             replicas: info.replicas.iter().map(|(_, replica)| replica.0).collect(),
             next_replica: info.next_replica.0,
+            founding_nodes: founding.iter().map(|(node, _)| node.0).collect(),
+            founding_replicas: founding.iter().map(|(_, replica)| replica.0).collect(),
         }
     }
 
@@ -225,13 +261,26 @@ impl Partition {
             && distinct(&nodes)
             && distinct(&self.replicas)
             && self.nodes.iter().all(|node| image.brokers.contains_key(&NodeId(*node)))
-            && self.replicas.iter().all(|replica| (1..self.next_replica).contains(replica));
+            && self.replicas.iter().all(|replica| (1..self.next_replica).contains(replica))
+            && self.founding_nodes.len() == self.founding_replicas.len()
+            && distinct(&self.founding_replicas)
+            && self.founding_replicas.iter().all(|replica| (1..self.next_replica).contains(replica));
         if !sound {
+            return Err(SnapshotError::Field("replicas"));
+        }
+        let pairs = |nodes: Vec<u32>, replicas: Vec<u64>| -> Vec<(NodeId, ReplicaId)> {
+            nodes.into_iter().map(NodeId).zip(replicas.into_iter().map(ReplicaId)).collect()
+        };
+        let replicas = pairs(self.nodes, self.replicas);
+        let founding = pairs(self.founding_nodes, self.founding_replicas);
+        // Written the one way there is, or not at all.
+        if founding == replicas {
             return Err(SnapshotError::Field("replicas"));
         }
         Ok(PartitionInfo {
             group: GroupId(self.group),
-            replicas: self.nodes.into_iter().map(NodeId).zip(self.replicas.into_iter().map(ReplicaId)).collect(),
+            founding: if founding.is_empty() { replicas.clone() } else { founding },
+            replicas,
             next_replica: ReplicaId(self.next_replica),
         })
     }
@@ -277,6 +326,22 @@ struct Snapshot {
     topics: Vec<Topic>,
     #[prost(message, repeated, tag = "7")]
     tombstones: Vec<Buried>,
+    #[prost(message, repeated, tag = "8")]
+    controllers: Vec<Member>,
+    #[prost(uint64, tag = "9")]
+    controllers_ever: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Member {
+    #[prost(uint32, tag = "1")]
+    node: u32,
+    #[prost(uint64, tag = "2")]
+    replica: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    directory: Bytes,
+    #[prost(bool, tag = "4")]
+    voter: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -325,6 +390,10 @@ struct Partition {
     replicas: Vec<u64>,
     #[prost(uint64, tag = "4")]
     next_replica: u64,
+    #[prost(uint32, repeated, tag = "5")]
+    founding_nodes: Vec<u32>,
+    #[prost(uint64, repeated, tag = "6")]
+    founding_replicas: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

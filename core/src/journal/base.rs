@@ -112,7 +112,6 @@ impl BaseGroup {
         let flags = if self.mark.is_some() { HAS_MARK } else { 0 } | if self.suspended { SUSPENDED } else { 0 };
         meta.extend_from_slice(&flags.to_le_bytes());
         meta.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());
-        // mutant: vote-recycled (zeros for the vote here: the only copy left is in a file about to be recycled)
         for number in [self.hard.term.0, self.hard.vote.0, self.hard.commit.0] {
             meta.extend_from_slice(&number.to_le_bytes());
         }

@@ -59,6 +59,8 @@ pub(super) enum Body {
     Hard(HardState),
     /// A checkpoint mark.
     Mark(Mark),
+    /// A mark of what was copied: nothing else of the group is left.
+    Install(Mark),
     /// Entries written again, under their first append number. Never truncates.
     Carry(Vec<Entry>),
     /// The group is gone.
@@ -134,7 +136,7 @@ fn get_entries(cursor: &mut Cursor<'_>) -> Option<Vec<Entry>> {
 }
 
 pub(super) fn put_mark(meta: &mut Vec<u8>, payload: &mut Vec<Bytes>, mark: &Mark) {
-    for number in [mark.applied.0, mark.applied_term.0, mark.retained.0, mark.retained_term.0] {
+    for number in [mark.applied.0, mark.applied_term.0] {
         meta.extend_from_slice(&number.to_le_bytes());
     }
     meta.extend_from_slice(&length(mark.body.len()).to_le_bytes());
@@ -143,9 +145,8 @@ pub(super) fn put_mark(meta: &mut Vec<u8>, payload: &mut Vec<Bytes>, mark: &Mark
 
 pub(super) fn get_mark(cursor: &mut Cursor<'_>) -> Option<Mark> {
     let (applied, applied_term) = (Index(cursor.u64()?), Term(cursor.u64()?));
-    let (retained, retained_term) = (Index(cursor.u64()?), Term(cursor.u64()?));
     let len = cursor.u32()?;
-    Some(Mark { applied, applied_term, retained, retained_term, body: cursor.bytes(len)? })
+    Some(Mark { applied, applied_term, body: cursor.bytes(len)? })
 }
 
 impl Draft {
@@ -184,6 +185,10 @@ impl Draft {
             Body::Mark(mark) => {
                 put_mark(&mut meta, &mut payload, mark);
                 6
+            }
+            Body::Install(mark) => {
+                put_mark(&mut meta, &mut payload, mark);
+                10
             }
             Body::Carry(entries) => {
                 put_entries(&mut meta, &mut payload, entries);
@@ -276,6 +281,7 @@ fn decode(kind: u8, flags: u8, payload: &Bytes) -> Option<Body> {
         7 => Body::Carry(get_entries(cursor)?),
         8 => Body::Forget,
         9 => Body::Absolve,
+        10 => Body::Install(get_mark(cursor)?),
         _ => return None,
     };
     cursor.is_at_end().then_some(body)

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::Damage;
 use super::block::{self, Found};
 use super::frame::{Frame, Salt, Stamp};
+use crate::mutants::{Mutant, Mutants};
 
 /// Where a log in a file ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +71,7 @@ pub(super) fn judge(
     first: Stamp,
     salt: Salt,
     close: Close,
+    mutants: Mutants,
 ) -> Verdict {
     let (mut at, mut stamp) = (start, first);
     let mut verdict = Verdict {
@@ -110,8 +112,9 @@ pub(super) fn judge(
         let to = (at as u64).saturating_add(block::claimed_bytes(bytes, at, salt, stamp));
         let doubtful = unreadable.iter().any(|range| range.start < to && (at as u64) < range.end);
         let proven = if doubtful { proven.max(stamp.block) } else { proven };
-        // mutant: corrupt-is-torn (take `proven` for zero)
-        // mutant: subset-torn-is-corrupt (take `proven` for `stamp.block` if anything of that block was found)
+        let proven = if mutants.planted(Mutant::CorruptIsTorn) { 0 } else { proven };
+        let part = seen == stamp.block && mutants.planted(Mutant::SubsetTornIsCorrupt);
+        let proven = if part { proven.max(stamp.block) } else { proven };
         if proven < stamp.block {
             if seen == stamp.block {
                 verdict.torn = Some(stamp.block);

@@ -31,11 +31,12 @@ use bytes::Bytes;
 
 use crate::effect::{DiskCommand, DiskResult};
 use crate::id::{ClusterId, DirectoryId, FileId, FileIds, GroupId, Index, ReplicaId, Term};
+use crate::mutants::Mutants;
 use recovery::{Recovery, Step};
 use writer::Writer;
 
 /// The version of the format this build writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// One entry of a group's Raft log. All but index and term is opaque here.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,17 +64,14 @@ pub struct HardState {
     pub commit: Index,
 }
 
-/// A checkpoint mark: replaces the group's previous mark as a whole, or not at all.
+/// A checkpoint mark: replaces the group's previous mark as a whole, or not at all. It lets go of the entries it covers: the
+/// journal is for recovery, and recovery needs only what no checkpoint has.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mark {
-    /// What the checkpoint covers.
+    /// What the checkpoint covers. Never goes back.
     pub applied: Index,
     /// The term of the entry there.
     pub applied_term: Term,
-    /// Entries up to here are no longer needed from the journal. Never goes back.
-    pub retained: Index,
-    /// The term of the entry there.
-    pub retained_term: Term,
     /// Manifest, conf state and the like; opaque.
     pub body: Bytes,
 }
@@ -142,7 +140,7 @@ pub struct RecoveredGroup {
     pub hard: HardState,
     /// The last mark.
     pub mark: Option<Mark>,
-    /// Contiguous, from behind what the mark retains, as the last truncations and appends left them.
+    /// Contiguous, from behind what the mark covers, as the last truncations and appends left them.
     pub entries: Vec<Entry>,
 }
 
@@ -181,6 +179,7 @@ pub enum Done {
 #[derive(Debug)]
 pub struct Journal {
     state: State,
+    mutants: Mutants,
 }
 
 #[derive(Debug)]
@@ -201,7 +200,16 @@ impl Journal {
     pub fn open(settings: Settings, identity: Identity, files: Vec<(FileId, u64)>) -> Self {
         let sector = settings.sector_bytes;
         assert!(sector >= 512 && sector.is_power_of_two(), "sectors are 512 bytes or more");
-        Self { state: State::Recovering(Box::new(Recovery::new(settings, identity, files))) }
+        let state = State::Recovering(Box::new(Recovery::new(settings, identity, files)));
+        Self { state, mutants: Mutants::default() }
+    }
+
+    /// Plants a bug, before anything else happens.
+    pub(crate) fn plant(&mut self, mutants: Mutants) {
+        self.mutants = mutants;
+        if let State::Recovering(recovery) = &mut self.state {
+            recovery.mutants = mutants;
+        }
     }
 
     fn gather(&mut self, gather: impl FnOnce(&mut Writer) -> Ticket) -> Ticket {
@@ -237,6 +245,12 @@ impl Journal {
         self.gather(|writer| writer.mark(group, mark))
     }
 
+    /// A mark of what was copied from elsewhere: it lets go of every entry of the group, also of those behind what it covers,
+    /// for they follow something else. One frame: the group is what it was, or what the mark says.
+    pub fn install(&mut self, group: GroupId, mark: Mark) -> Ticket {
+        self.gather(|writer| writer.install(group, mark))
+    }
+
     /// Writes entries again that are still needed, so that old files can be released. They keep their append number and
     /// never truncate; those no longer live are left out.
     pub fn carry(&mut self, group: GroupId, entries: Vec<Entry>) -> Ticket {
@@ -270,7 +284,10 @@ impl Journal {
             State::Recovering(recovery) => match recovery.done(tag, result, &mut out) {
                 Step::Reading => {}
                 Step::Stopped => self.state = State::Stopped,
-                Step::Found(writer, recovered) => self.state = State::Open { writer, recovered: Some(recovered) },
+                Step::Found(mut writer, recovered) => {
+                    writer.mutants = self.mutants;
+                    self.state = State::Open { writer, recovered: Some(recovered) };
+                }
             },
             State::Open { writer, recovered } => {
                 let open = writer.done(tag, result, &mut out);
@@ -321,6 +338,16 @@ impl Journal {
     /// carried. Suspended groups are not among them: they are to be forgotten.
     pub fn relief(&self) -> Vec<GroupId> {
         self.open_writer().map_or_else(Vec::new, Writer::relief)
+    }
+
+    /// How many files hold what some group needs, the one being written included.
+    pub fn files_needed(&self) -> u64 {
+        self.open_writer().map_or(0, |writer| writer.needed() as u64)
+    }
+
+    /// The disk had no room for another file, and still has none as far as is known.
+    pub fn is_full(&self) -> bool {
+        self.open_writer().is_some_and(Writer::is_full)
     }
 
     /// Capacity is nearly exhausted: new produces are refused until marks have released some.

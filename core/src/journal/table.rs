@@ -23,7 +23,7 @@ pub(super) struct Run {
 /// One group.
 ///
 /// - Runs are contiguous and ascending.
-/// - All of them lie above what the mark retains.
+/// - All of them lie above what the mark covers.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Group {
     pub(super) hard: HardState,
@@ -68,13 +68,13 @@ impl Group {
     }
 
     /// The index behind which its entries begin.
-    fn retained(&self) -> Index {
-        self.mark.as_ref().map_or(Index(0), |mark| mark.retained)
+    fn covered(&self) -> Index {
+        self.mark.as_ref().map_or(Index(0), |mark| mark.applied)
     }
 
     /// The last index it holds, in entries or mark.
     fn last(&self) -> Index {
-        self.runs.back().map_or(self.retained(), |run| run.last)
+        self.runs.back().map_or(self.covered(), |run| run.last)
     }
 
     /// The run that holds `index`.
@@ -112,7 +112,6 @@ impl Table {
 
     /// Whether some group needs entries of this file.
     pub(super) fn needs(&self, sequence: u64) -> bool {
-        // mutant: recycle-early (answer false while a group still needs the file)
         self.runs_in.contains_key(&sequence)
     }
 
@@ -163,7 +162,7 @@ impl Table {
         Ok(())
     }
 
-    fn truncate(&mut self, id: GroupId, from: Index) {
+    pub(super) fn truncate(&mut self, id: GroupId, from: Index) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         while let Some(run) = group.runs.back_mut() {
             if run.last < from {
@@ -188,22 +187,30 @@ impl Table {
     pub(super) fn mark(&mut self, id: GroupId, append: u64, mark: Mark) -> Result<(), Misfit> {
         self.fresh(id, append)?;
         let group = self.groups.get_mut(&id).expect("made by fresh");
-        if mark.retained < group.retained() {
-            return Err("a mark retains less than its predecessor");
+        if mark.applied < group.covered() {
+            return Err("a mark covers less than its predecessor");
         }
-        let retained = mark.retained;
+        let covered = mark.applied;
         group.mark = Some(mark);
         while let Some(run) = group.runs.front_mut() {
-            if run.first > retained {
+            if run.first > covered {
                 break;
             }
-            if run.last > retained {
-                run.first = retained.next();
+            if run.last > covered {
+                run.first = covered.next();
                 break;
             }
             uncount(&mut self.runs_in, run.sequence);
             group.runs.pop_front();
         }
+        Ok(())
+    }
+
+    /// A mark that no entry of the group outlives.
+    pub(super) fn install(&mut self, id: GroupId, append: u64, mark: Mark) -> Result<(), Misfit> {
+        let covered = mark.applied;
+        self.mark(id, append, mark)?;
+        self.truncate(id, covered.next());
         Ok(())
     }
 
@@ -249,7 +256,7 @@ impl Table {
 
     /// Takes a group from a base.
     pub(super) fn restore(&mut self, id: GroupId, append: u64, base: BaseGroup) -> Result<(), Misfit> {
-        let mut last = base.mark.as_ref().map_or(Index(0), |mark| mark.retained);
+        let mut last = base.mark.as_ref().map_or(Index(0), |mark| mark.applied);
         for run in &base.runs {
             let follows = if base.suspended { run.first > last } else { last.0.checked_add(1) == Some(run.first.0) };
             if !follows || run.last < run.first {
@@ -272,7 +279,7 @@ impl Table {
         let mut runs_in = BTreeMap::new();
         for (id, group) in &self.groups {
             assert!(group.append <= self.high, "group {id}: append number above the highest");
-            let mut last = group.retained();
+            let mut last = group.covered();
             for run in &group.runs {
                 count(&mut runs_in, run.sequence);
                 let follows = run.first == last.next() || (group.suspended && run.first > last);

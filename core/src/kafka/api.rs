@@ -31,8 +31,12 @@ pub enum ApiKey {
     OffsetForLeaderEpoch = 23,
     /// DescribeConfigs (32).
     DescribeConfigs = 32,
+    /// DescribeQuorum (55).
+    DescribeQuorum = 55,
     /// DescribeCluster (60).
     DescribeCluster = 60,
+    /// AddRaftVoter (80).
+    AddRaftVoter = 80,
 }
 
 /// What we advertise, in key order: API, lowest and highest version.
@@ -47,7 +51,9 @@ pub const SUPPORTED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::InitProducerId, 0, 5),
     (ApiKey::OffsetForLeaderEpoch, 2, 4),
     (ApiKey::DescribeConfigs, 1, 4),
+    (ApiKey::DescribeQuorum, 0, 2),
     (ApiKey::DescribeCluster, 0, 1),
+    (ApiKey::AddRaftVoter, 0, 0),
 ];
 
 impl ApiKey {
@@ -64,7 +70,9 @@ impl ApiKey {
             22 => Some(Self::InitProducerId),
             23 => Some(Self::OffsetForLeaderEpoch),
             32 => Some(Self::DescribeConfigs),
+            55 => Some(Self::DescribeQuorum),
             60 => Some(Self::DescribeCluster),
+            80 => Some(Self::AddRaftVoter),
             _ => None,
         }
     }
@@ -82,7 +90,9 @@ impl ApiKey {
             Self::InitProducerId => 0..=5,
             Self::OffsetForLeaderEpoch => 2..=4,
             Self::DescribeConfigs => 1..=4,
+            Self::DescribeQuorum => 0..=2,
             Self::DescribeCluster => 0..=1,
+            Self::AddRaftVoter => 0..=0,
         }
     }
 
@@ -99,7 +109,9 @@ impl ApiKey {
             Self::InitProducerId => 2,
             Self::OffsetForLeaderEpoch => 4,
             Self::DescribeConfigs => 4,
+            Self::DescribeQuorum => 0,
             Self::DescribeCluster => 0,
+            Self::AddRaftVoter => 0,
         }
     }
 }
@@ -127,8 +139,12 @@ pub enum RequestBody {
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest),
     /// DescribeConfigs (32).
     DescribeConfigs(DescribeConfigsRequest),
+    /// DescribeQuorum (55).
+    DescribeQuorum(DescribeQuorumRequest),
     /// DescribeCluster (60).
     DescribeCluster(DescribeClusterRequest),
+    /// AddRaftVoter (80).
+    AddRaftVoter(AddRaftVoterRequest),
     /// ApiVersions at a version we lack: answered in version 0 with error 35 (KIP-511).
     ApiVersionsUnsupported,
 }
@@ -147,7 +163,9 @@ impl RequestBody {
             Self::InitProducerId(_) => ApiKey::InitProducerId,
             Self::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
+            Self::DescribeQuorum(_) => ApiKey::DescribeQuorum,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
+            Self::AddRaftVoter(_) => ApiKey::AddRaftVoter,
             Self::ApiVersionsUnsupported => ApiKey::ApiVersions,
         }
     }
@@ -164,7 +182,9 @@ impl RequestBody {
             Self::InitProducerId(body) => w.put(body),
             Self::OffsetForLeaderEpoch(body) => w.put(body),
             Self::DescribeConfigs(body) => w.put(body),
+            Self::DescribeQuorum(body) => w.put(body),
             Self::DescribeCluster(body) => w.put(body),
+            Self::AddRaftVoter(body) => w.put(body),
             Self::ApiVersionsUnsupported => {}
         }
     }
@@ -181,7 +201,9 @@ impl RequestBody {
             ApiKey::InitProducerId => r.get().map(Self::InitProducerId),
             ApiKey::OffsetForLeaderEpoch => r.get().map(Self::OffsetForLeaderEpoch),
             ApiKey::DescribeConfigs => r.get().map(Self::DescribeConfigs),
+            ApiKey::DescribeQuorum => r.get().map(Self::DescribeQuorum),
             ApiKey::DescribeCluster => r.get().map(Self::DescribeCluster),
+            ApiKey::AddRaftVoter => r.get().map(Self::AddRaftVoter),
         }
     }
 }
@@ -246,9 +268,21 @@ impl From<DescribeConfigsRequest> for RequestBody {
     }
 }
 
+impl From<DescribeQuorumRequest> for RequestBody {
+    fn from(body: DescribeQuorumRequest) -> Self {
+        Self::DescribeQuorum(body)
+    }
+}
+
 impl From<DescribeClusterRequest> for RequestBody {
     fn from(body: DescribeClusterRequest) -> Self {
         Self::DescribeCluster(body)
+    }
+}
+
+impl From<AddRaftVoterRequest> for RequestBody {
+    fn from(body: AddRaftVoterRequest) -> Self {
+        Self::AddRaftVoter(body)
     }
 }
 
@@ -275,8 +309,12 @@ pub enum ResponseBody {
     OffsetForLeaderEpoch(OffsetForLeaderEpochResponse),
     /// DescribeConfigs (32).
     DescribeConfigs(DescribeConfigsResponse),
+    /// DescribeQuorum (55).
+    DescribeQuorum(DescribeQuorumResponse),
     /// DescribeCluster (60).
     DescribeCluster(DescribeClusterResponse),
+    /// AddRaftVoter (80).
+    AddRaftVoter(AddRaftVoterResponse),
 }
 
 impl ResponseBody {
@@ -293,7 +331,9 @@ impl ResponseBody {
             Self::InitProducerId(_) => ApiKey::InitProducerId,
             Self::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
+            Self::DescribeQuorum(_) => ApiKey::DescribeQuorum,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
+            Self::AddRaftVoter(_) => ApiKey::AddRaftVoter,
         }
     }
 
@@ -309,7 +349,9 @@ impl ResponseBody {
             Self::InitProducerId(body) => w.put(body),
             Self::OffsetForLeaderEpoch(body) => w.put(body),
             Self::DescribeConfigs(body) => w.put(body),
+            Self::DescribeQuorum(body) => w.put(body),
             Self::DescribeCluster(body) => w.put(body),
+            Self::AddRaftVoter(body) => w.put(body),
         }
     }
 
@@ -325,7 +367,9 @@ impl ResponseBody {
             ApiKey::InitProducerId => r.get().map(Self::InitProducerId),
             ApiKey::OffsetForLeaderEpoch => r.get().map(Self::OffsetForLeaderEpoch),
             ApiKey::DescribeConfigs => r.get().map(Self::DescribeConfigs),
+            ApiKey::DescribeQuorum => r.get().map(Self::DescribeQuorum),
             ApiKey::DescribeCluster => r.get().map(Self::DescribeCluster),
+            ApiKey::AddRaftVoter => r.get().map(Self::AddRaftVoter),
         }
     }
 }
@@ -390,8 +434,20 @@ impl From<DescribeConfigsResponse> for ResponseBody {
     }
 }
 
+impl From<DescribeQuorumResponse> for ResponseBody {
+    fn from(body: DescribeQuorumResponse) -> Self {
+        Self::DescribeQuorum(body)
+    }
+}
+
 impl From<DescribeClusterResponse> for ResponseBody {
     fn from(body: DescribeClusterResponse) -> Self {
         Self::DescribeCluster(body)
+    }
+}
+
+impl From<AddRaftVoterResponse> for ResponseBody {
+    fn from(body: AddRaftVoterResponse) -> Self {
+        Self::AddRaftVoter(body)
     }
 }

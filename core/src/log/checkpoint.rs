@@ -82,7 +82,7 @@ impl Log {
         else {
             panic!("no manifest was ready to be marked");
         };
-        self.removable.extend(self.state_file.replace(manifest.state));
+        self.removable.extend(self.marked.replace(manifest).map(|before| before.state));
         self.removable.append(&mut self.doomed);
         self.marked_bytes = appended_bytes;
     }
@@ -92,7 +92,8 @@ impl Log {
     fn drop_dead_segments(&mut self) {
         while let Some(first) = self.segments.front() {
             let Index::File(index) = &first.index else { return };
-            if first.next > self.log_start || first.written < first.len {
+            let busy = first.written < first.len || self.allocating == Some(first.base);
+            if first.next > self.log_start || busy {
                 return;
             }
             self.doomed.extend(first.file);
@@ -229,15 +230,15 @@ impl Log {
 
     /// The blob of a restored log was read.
     pub(super) fn restored(&mut self, blob: Bytes) -> Done {
-        let Condition::Restoring { manifest, .. } = &self.condition else { panic!("the log is restored") };
-        let state = match State::decode(blob, manifest) {
+        let Condition::Restoring { manifest, .. } = self.condition.clone() else { panic!("the log is restored") };
+        let state = match State::decode(blob, &manifest) {
             Ok(state) => state,
             Err(what) => {
                 self.condition = Condition::Failed;
                 return Done::Corrupt(what.into());
             }
         };
-        self.state_file = Some(manifest.state);
+        self.marked = Some(manifest);
         self.epochs = state.epochs;
         self.segments = state.segments;
         self.written = self.next_offset;

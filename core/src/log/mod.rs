@@ -8,7 +8,7 @@
 //! - What a marked checkpoint names is never overwritten, shortened or removed. After a crash the log of the last marked
 //!   checkpoint comes back exactly; appending the same batches again gives the same log.
 //! - A batch leaves the tail only when its write is done, so that every read finds it in one place or the other.
-//! - A file is removed only when no marked checkpoint names it and no read of it is outstanding.
+//! - A file is removed only when no marked checkpoint names it, nobody copies it and no read of it is outstanding.
 //!
 //! It does not know Raft, who appends or when a checkpoint is worth it; it does not know what producers or transactions are
 //! (their state travels through a checkpoint as opaque bytes), and it never unfolds a payload.
@@ -16,13 +16,16 @@
 mod checkpoint;
 mod epochs;
 mod find;
+mod incoming;
+mod install;
+mod lend;
 mod manifest;
 mod read;
 mod segment;
 mod tail;
 mod writer;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -31,6 +34,8 @@ use crate::id::{FileId, Offset};
 use crate::kafka::batch::Stored;
 use crate::time::Timestamp;
 
+pub use incoming::{Ask, Incoming, Progress, Received, Unfit};
+pub use lend::{CopyId, Lent};
 pub use manifest::{Manifest, ManifestError};
 pub use read::{Candidate, Lookup, Read, ReadError, ReadId};
 
@@ -48,7 +53,7 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// An index entry stands about every so many bytes.
     pub index_interval_bytes: u64,
-    /// Files grow in steps of so many bytes; above zero.
+    /// Files grow in steps of up to so many bytes, smaller ones first; above zero.
     pub allocate_step: u64,
     /// A write starts when so many bytes are unwritten, or when [`Log::flush`] asks.
     pub write_threshold: u64,
@@ -61,6 +66,8 @@ pub enum Done {
     Read(ReadId, Result<Vec<Bytes>, ReadError>),
     /// A lookup that was [`Lookup::Pending`]: the batch to look into, if there is one.
     Lookup(ReadId, Result<Option<Candidate>, ReadError>),
+    /// A read of a lent file ([`Log::copy`]); nothing if the disk did not give it.
+    Copied(CopyId, Option<Bytes>),
     /// Everything the manifest names is durable: put it into a mark, then say [`Log::checkpoint_marked`].
     CheckpointReady(Manifest),
     /// A restored log can be used. Its checkpoint was begun with these bytes.
@@ -102,18 +109,26 @@ pub struct Log {
     /// Commands that are out, by tag.
     ops: BTreeMap<u64, Op>,
     next_tag: u64,
-    /// One segment allocation or write is out.
+    /// One segment write is out.
     writing: bool,
+    /// One segment allocation is out, for this segment: it stays until then.
+    allocating: Option<Offset>,
     /// Sealed segments that have no index file yet, ascending.
     unindexed: VecDeque<Offset>,
     index_job: Option<IndexJob>,
     checkpoint: Checkpoint,
-    /// The state blob of the last marked checkpoint.
-    state_file: Option<FileId>,
+    /// The last marked checkpoint.
+    marked: Option<Manifest>,
     /// Files the checkpoint in progress no longer names.
     doomed: Vec<FileId>,
     /// Files nothing durable names.
     removable: Vec<FileId>,
+    /// Files of a log that was replaced; `stale` are the commands of it that are still out.
+    retired: Vec<FileId>,
+    stale: BTreeSet<u64>,
+    /// Files that somebody copies, and how many do.
+    pins: BTreeMap<FileId, u64>,
+    wanted_copies: Vec<lend::Wanted>,
     reads: Reads,
     condition: Condition,
 }
@@ -150,12 +165,17 @@ impl Log {
             ops: BTreeMap::new(),
             next_tag: 0,
             writing: false,
+            allocating: None,
             unindexed: VecDeque::new(),
             index_job: None,
             checkpoint: Checkpoint::Idle,
-            state_file: None,
+            marked: None,
             doomed: Vec::new(),
             removable: Vec::new(),
+            retired: Vec::new(),
+            stale: BTreeSet::new(),
+            pins: BTreeMap::new(),
+            wanted_copies: Vec::new(),
             reads: Reads::default(),
             condition: Condition::Usable,
         }
@@ -323,9 +343,10 @@ impl Log {
         segments
             .chain(self.index_job.iter().map(|job| job.file))
             .chain(self.checkpoint.file())
-            .chain(self.state_file)
+            .chain(self.marked.iter().map(|manifest| manifest.state))
             .chain(self.doomed.iter().copied())
             .chain(self.removable.iter().copied())
+            .chain(self.retired.iter().copied())
     }
 
     /// Asserts what the type promises.

@@ -156,7 +156,19 @@ impl Reads {
         self.wanted.push(id);
     }
 
-    fn release(&mut self, file: FileId) {
+    /// A file is being read.
+    pub(super) fn hold(&mut self, file: FileId) {
+        *self.outstanding.entry(file).or_default() += 1;
+    }
+
+    /// Whoever waits, waits in vain. Reads that are out are still counted.
+    pub(super) fn forget(&mut self) {
+        self.pending.clear();
+        self.wanted.clear();
+        self.cached_index = None;
+    }
+
+    pub(super) fn release(&mut self, file: FileId) {
         let count = self.outstanding.get_mut(&file).expect("a read that ended was out");
         *count -= 1;
         if *count == 0 {
@@ -195,7 +207,7 @@ impl Log {
         for id in std::mem::take(&mut self.reads.wanted) {
             let need = &self.reads.pending[&id].need;
             let (file, at, len) = (need.file, need.at, need.len);
-            *self.reads.outstanding.entry(file).or_default() += 1;
+            self.reads.hold(file);
             self.issue(Op::Read { id, file }, DiskCommand::Read { file, at, len }, out);
         }
     }

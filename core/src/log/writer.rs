@@ -1,10 +1,12 @@
 //! What the log wants of the disk, and what it makes of the answers.
 //!
-//! One segment write is out at a time; everything that is appended meanwhile gathers for the next. A write is preceded by
-//! an allocation when the file has no room. Sealed segments get their index file in the same way, one at a time.
+//! One segment write is out at a time; everything that is appended meanwhile gathers for the next. Space is allocated
+//! before the file is full, while writes go on into the space there is; a write waits only if there is none at all. Sealed
+//! segments get their index file in the same way, one at a time.
 
 use bytes::Bytes;
 
+use super::lend::CopyId;
 use super::read::ReadId;
 use super::segment::{Index, IndexFile, encode_index};
 use super::{Condition, Done, Log};
@@ -13,6 +15,10 @@ use crate::id::{FileId, FileIds, FileKind, Offset};
 
 /// The most bytes one write gathers, unless a single batch is larger.
 const WRITE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// The first allocation of a file is so many times smaller than a step; then it doubles until it is one. Ten thousand
+/// small partitions take little.
+const STEPS_FIRST: u64 = 64;
 
 /// A disk command that is out.
 #[derive(Debug)]
@@ -27,6 +33,7 @@ pub(super) enum Op {
     ReadState,
     Remove,
     Read { id: ReadId, file: FileId },
+    Copy { copy: CopyId, file: FileId },
 }
 
 /// The index file that is being written.
@@ -55,6 +62,7 @@ impl Log {
                 self.want_index(ids, out);
                 self.want_checkpoint(ids, out);
                 self.want_reads(out);
+                self.want_copies(out);
                 self.want_removals(out);
             }
             Condition::Restoring { manifest, asked } => {
@@ -80,7 +88,11 @@ impl Log {
         if self.condition == Condition::Failed {
             return Vec::new();
         }
+        if self.stale.remove(&tag) {
+            return self.stale_done(op, result);
+        }
         match op {
+            Op::Copy { copy, file } => vec![self.copy_done(copy, file, result)],
             Op::Read { id, file } => self.read_done(id, file, result).into_iter().collect(),
             Op::ReadState => vec![match result {
                 Ok(output) => self.restored(bytes_of(output)),
@@ -128,21 +140,25 @@ impl Log {
         let gathered = self.tail.gather(self.written, segment.next, WRITE_BYTES_MAX);
         assert!(gathered.bytes > 0, "the tail holds what is unwritten");
         let end = segment.written + gathered.bytes;
-        let base = segment.base;
-        if end > segment.allocated && self.condition == Condition::Full {
-            return;
-        }
+        let (base, written, allocated) = (segment.base, segment.written, segment.allocated);
+        // What is left to write is less than a segment may hold, unless it holds one batch that is larger.
+        let may_grow = !segment.sealed && allocated < self.settings.segment_bytes;
         let file = *segment.file.get_or_insert_with(|| ids.mint(FileKind::Segment));
-        let (op, command) = if end > segment.allocated {
-            let step = self.settings.allocate_step;
-            let len = end.checked_next_multiple_of(step).expect("files are shorter than that");
-            (Op::AllocateSegment { base, len }, DiskCommand::Allocate { file, len })
-        } else {
+        if end <= allocated {
+            self.writing = true;
             let op = Op::WriteSegment { base, bytes: gathered.bytes, next: gathered.next };
-            (op, DiskCommand::Write { file, at: segment.written, bytes: gathered.slices, durable: false })
-        };
-        self.writing = true;
-        self.issue(op, command, out);
+            let command = DiskCommand::Write { file, at: written, bytes: gathered.slices, durable: false };
+            self.issue(op, command, out);
+        }
+        let step =
+            self.settings.allocate_step.clamp(1, allocated.max(self.settings.allocate_step.div_ceil(STEPS_FIRST)));
+        let wanted = if end > allocated { end } else { allocated + 1 };
+        let near = end > allocated || (may_grow && allocated - end < step / 2);
+        if near && self.allocating.is_none() && self.condition != Condition::Full {
+            self.allocating = Some(base);
+            let len = wanted.checked_next_multiple_of(step).expect("files are shorter than that");
+            self.issue(Op::AllocateSegment { base, len }, DiskCommand::Allocate { file, len }, out);
+        }
     }
 
     fn want_index(&mut self, ids: &mut FileIds, out: &mut Vec<(u64, DiskCommand)>) {
@@ -179,7 +195,7 @@ impl Log {
 
     fn want_removals(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
         for file in std::mem::take(&mut self.removable) {
-            if self.reads.is_reading(file) {
+            if self.reads.is_reading(file) || self.pins.contains_key(&file) {
                 self.removable.push(file);
             } else {
                 self.issue(Op::Remove, DiskCommand::Remove { file }, out);
@@ -190,7 +206,7 @@ impl Log {
     fn allocated(&mut self, op: &Op, given: bool) {
         match op {
             Op::AllocateSegment { base, len } => {
-                self.writing = false;
+                self.allocating = None;
                 if given {
                     self.segment_mut(*base).allocated = *len;
                 }
@@ -206,6 +222,7 @@ impl Log {
             | Op::WriteState
             | Op::ReadState
             | Op::Remove
+            | Op::Copy { .. }
             | Op::Read { .. } => unreachable!("not an allocation"),
         }
     }
@@ -239,6 +256,7 @@ impl Log {
             | Op::AllocateState
             | Op::ReadState
             | Op::Remove
+            | Op::Copy { .. }
             | Op::Read { .. } => unreachable!("not a write"),
         }
     }

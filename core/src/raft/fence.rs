@@ -2,10 +2,13 @@
 //!
 //! raft-rs trusts its peers and panics where they lie. Whatever could make it panic is refused here, with a reason.
 
+use raft::CAMPAIGN_TRANSFER;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
+use super::change::Change;
+use super::conf::Conf;
 use crate::id::{Index, ReplicaId, Term};
-use crate::peer::{MessageKind, RaftEntry, RaftMessage};
+use crate::peer::{MessageKind, Offer, RaftEntry, RaftMessage};
 
 /// Why a message was not let through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +27,39 @@ pub enum Refused {
 const TERM_MAX: u64 = (i32::MAX / 2) as u64;
 /// The kind of an entry that carries a command or nothing.
 const NORMAL: u8 = 0;
+/// The kind of an entry that changes the configuration.
+const CHANGE: u8 = 2;
+
+/// A checkpoint that a leader offers, in terms the crate can take.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Offered {
+    /// The leader's term.
+    pub term: Term,
+    /// What the checkpoint covers.
+    pub index: Index,
+    /// The term of the entry there.
+    pub index_term: Term,
+    /// The configuration there.
+    pub conf: Conf,
+}
+
+impl Offered {
+    /// Judges what a leader offers.
+    ///
+    /// # Errors
+    /// If the crate could not take it.
+    pub fn judge(index: Index, offer: &Offer) -> Result<Self, Refused> {
+        let Offer { term, index_term, conf, manifest: _ } = offer;
+        if term.0 == 0 || term.0 > TERM_MAX {
+            return Err(Refused::Term);
+        }
+        if index.0 == 0 || index.0 > u64::MAX / 2 || index_term.0 == 0 || index_term > term {
+            return Err(Refused::Malformed);
+        }
+        let conf = Conf::decode(conf.clone()).map_err(|_| Refused::Malformed)?;
+        Ok(Self { term: *term, index, index_term: *index_term, conf })
+    }
+}
 
 /// Translates a message from a member of the group, if the crate can take it.
 pub(super) fn inward(
@@ -45,7 +81,18 @@ pub(super) fn inward(
     if kind != MessageKind::Append && !entries.is_empty() {
         return Err(Refused::Malformed);
     }
-    if !matches!(kind, MessageKind::Heartbeat | MessageKind::HeartbeatResponse) && !context.is_empty() {
+    let context_fits = match kind {
+        MessageKind::Heartbeat | MessageKind::HeartbeatResponse => true,
+        // A vote asked for by the leader itself is not held up by its lease.
+        MessageKind::Vote => context.is_empty() || context == CAMPAIGN_TRANSFER,
+        MessageKind::Append
+        | MessageKind::AppendResponse
+        | MessageKind::VoteResponse
+        | MessageKind::PreVote
+        | MessageKind::PreVoteResponse
+        | MessageKind::TimeoutNow => context.is_empty(),
+    };
+    if !context_fits {
         return Err(Refused::Malformed);
     }
     match kind {
@@ -60,7 +107,15 @@ pub(super) fn inward(
             }
             let mut previous = log_term;
             for entry in &entries {
-                if entry.term < previous || entry.term > term || entry.kind != NORMAL || entry.term.0 == 0 {
+                if entry.term < previous || entry.term > term || entry.term.0 == 0 {
+                    return Err(Refused::Malformed);
+                }
+                let readable = match entry.kind {
+                    NORMAL => true,
+                    CHANGE => Change::decode(entry.data.clone()).is_ok(),
+                    _ => false,
+                };
+                if !readable {
                     return Err(Refused::Malformed);
                 }
                 previous = entry.term;
@@ -71,7 +126,9 @@ pub(super) fn inward(
         MessageKind::AppendResponse if !reject && leading == Some(term) && index > last => {
             return Err(Refused::BeyondLog);
         }
+        MessageKind::TimeoutNow if leading == Some(term) => return Err(Refused::Malformed),
         MessageKind::AppendResponse
+        | MessageKind::TimeoutNow
         | MessageKind::Vote
         | MessageKind::VoteResponse
         | MessageKind::Heartbeat
@@ -89,6 +146,7 @@ pub(super) fn inward(
         MessageKind::HeartbeatResponse => MessageType::MsgHeartbeatResponse,
         MessageKind::PreVote => MessageType::MsgRequestPreVote,
         MessageKind::PreVoteResponse => MessageType::MsgRequestPreVoteResponse,
+        MessageKind::TimeoutNow => MessageType::MsgTimeoutNow,
     });
     raft.from = from.0;
     raft.to = to.0;
@@ -112,7 +170,27 @@ fn entry_inward(entry: RaftEntry, index: Index) -> Entry {
     raft.term = entry.term.0;
     raft.context = entry.context;
     raft.data = entry.data;
+    raft.set_entry_type(entry_type(entry.kind));
     raft
+}
+
+/// The type of an entry of a kind that was judged.
+pub(super) fn entry_type(kind: u8) -> EntryType {
+    if kind == CHANGE { EntryType::EntryConfChangeV2 } else { EntryType::EntryNormal }
+}
+
+/// Whether an entry of this kind changes the configuration.
+pub(crate) fn is_change(kind: u8) -> bool {
+    kind == CHANGE
+}
+
+/// The inverse of [`entry_type`].
+pub(super) fn entry_kind(kind: EntryType) -> u8 {
+    match kind {
+        EntryType::EntryNormal => NORMAL,
+        EntryType::EntryConfChangeV2 => CHANGE,
+        EntryType::EntryConfChange => panic!("nobody proposes changes of the first kind"),
+    }
 }
 
 /// Translates what the crate wants sent; `None` for what brokers do not say to each other (yet).
@@ -126,6 +204,7 @@ pub(super) fn outward(mut message: Message) -> Option<(ReplicaId, RaftMessage)> 
         MessageType::MsgHeartbeatResponse => MessageKind::HeartbeatResponse,
         MessageType::MsgRequestPreVote => MessageKind::PreVote,
         MessageType::MsgRequestPreVoteResponse => MessageKind::PreVoteResponse,
+        MessageType::MsgTimeoutNow => MessageKind::TimeoutNow,
         MessageType::MsgHup
         | MessageType::MsgBeat
         | MessageType::MsgPropose
@@ -134,7 +213,6 @@ pub(super) fn outward(mut message: Message) -> Option<(ReplicaId, RaftMessage)> 
         | MessageType::MsgSnapStatus
         | MessageType::MsgCheckQuorum
         | MessageType::MsgTransferLeader
-        | MessageType::MsgTimeoutNow
         | MessageType::MsgReadIndex
         | MessageType::MsgReadIndexResp => return None,
     };
@@ -142,8 +220,8 @@ pub(super) fn outward(mut message: Message) -> Option<(ReplicaId, RaftMessage)> 
         .take_entries()
         .into_iter()
         .map(|entry| {
-            assert_eq!(entry.get_entry_type(), EntryType::EntryNormal, "no configuration change is proposed yet");
-            RaftEntry { term: Term(entry.term), kind: NORMAL, context: entry.context, data: entry.data }
+            let kind = entry_kind(entry.get_entry_type());
+            RaftEntry { term: Term(entry.term), kind, context: entry.context, data: entry.data }
         })
         .collect();
     Some((

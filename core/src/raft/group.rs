@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use raft::eraftpb::{ConfState, Entry, HardState as RaftHardState, Message, MessageType};
-use raft::{RawNode, StateRole};
+use raft::eraftpb::{Entry, EntryType, HardState as RaftHardState, Message, MessageType};
+use raft::{RawNode, SnapshotStatus, StateRole};
 
-use super::fence::{self, Refused};
-use super::terms::{Committed, Output, Recovered, Role, Setup, Token};
-use super::window::Window;
+use super::change::{Change, Member};
+use super::conf::Conf;
+use super::fence::{self, Offered, Refused};
+use super::terms::{Admission, Committed, Output, Recovered, Role, Setup, Token};
+use super::window::{self, Window};
 use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{GroupId, Index, NodeId, ReplicaId, Term};
@@ -33,10 +35,13 @@ struct Write {
 /// - a message leaves only when the hard state of the term it was written in is durable
 /// - a sole voter with a write outstanding does not campaign
 /// - a proposal is answered as its own only at its own index in its own term
+/// - while a snapshot is being installed nothing of the group moves, and nothing is said for it
 pub struct Group {
     setup: Setup,
     raw: RawNode<Window>,
     campaigns: u64,
+    /// Its leader asked it to take over.
+    invited: bool,
     role: Role,
     role_term: Term,
     writes: VecDeque<Write>,
@@ -50,7 +55,13 @@ pub struct Group {
     confirmed: Vec<(Index, Vec<Token>)>,
     applied: Index,
     persisted: Index,
-    held_by_all: Index,
+    conf: Conf,
+    /// The entry it comes from.
+    conf_index: Index,
+    /// Where replicas are that this one has to do with: members, and those it was told of.
+    places: BTreeMap<ReplicaId, NodeId>,
+    /// A snapshot's mark is on its way to the disk.
+    frozen: bool,
 }
 
 impl std::fmt::Debug for Group {
@@ -75,6 +86,8 @@ const MESSAGES_INFLIGHT_MAX: usize = 64;
 const UNCOMMITTED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The most bytes of committed entries given out at once.
 const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// A learner that lacks no more entries than this of what is committed may vote.
+const CAUGHT_UP_WITHIN: u64 = 64;
 
 impl Group {
     /// A replica at the start of a life. `recovered.applied` is what its state machine has applied already.
@@ -85,13 +98,20 @@ impl Group {
         hard.term = recovered.hard.term.0;
         hard.vote = recovered.hard.vote.0;
         hard.commit = commit.0;
-        let conf = ConfState {
-            voters: setup.members.iter().filter(|member| member.2).map(|member| member.1.0).collect(),
-            learners: setup.members.iter().filter(|member| !member.2).map(|member| member.1.0).collect(),
-            ..ConfState::default()
-        };
+        let recovered_conf = recovered.conf.is_some();
+        let conf = recovered.conf.unwrap_or_else(|| Conf::of(&setup.members));
+        let founding = setup.members.iter().map(|member| (member.1, member.0));
+        let places = founding.chain(conf.nodes.iter().map(|(node, replica)| (*replica, *node))).collect();
+        let changes: Vec<Entry> = (recovered.entries.iter())
+            .filter(|entry| entry.index <= recovered.applied && fence::entry_type(entry.kind) != EntryType::EntryNormal)
+            .map(|entry| entry_from_journal(entry.clone()))
+            .collect();
         let entries: Vec<Entry> = recovered.entries.into_iter().map(entry_from_journal).collect();
-        let window = Window::new(hard, conf, recovered.base, entries);
+        let mut window = Window::new(hard, conf.to_raft(), recovered.base, entries);
+        // A life begins with what its last checkpoint covers.
+        if recovered.base.0 > Index(0) {
+            window.set_checkpoint(recovered.base.0, recovered.base.1, conf.to_raft());
+        }
         let config = raft::Config {
             id: setup.replica.0,
             election_tick: setup.election_ticks_min as usize,
@@ -114,6 +134,7 @@ impl Group {
             setup,
             raw,
             campaigns: 0,
+            invited: false,
             role: Role::Following,
             writes: VecDeque::new(),
             hard_ticket: None,
@@ -126,8 +147,15 @@ impl Group {
             confirmed: Vec::new(),
             applied: recovered.applied,
             persisted: last,
-            held_by_all: recovered.base.0,
+            conf,
+            conf_index: if recovered_conf { recovered.base.0 } else { Index(0) },
+            places,
+            frozen: false,
         };
+        // The state machine applied them before there was a group to be changed.
+        for change in changes {
+            group.reform(&change);
+        }
         group.set_timeout();
         group
     }
@@ -150,7 +178,7 @@ impl Group {
     /// The leader it knows of in its term, itself included.
     pub fn leader(&self) -> Option<(NodeId, ReplicaId)> {
         let leader = ReplicaId(self.raw.raft.leader_id);
-        self.setup.members.iter().find(|member| member.1 == leader).map(|member| (member.0, member.1))
+        self.places.get(&leader).map(|node| (*node, leader))
     }
 
     /// Whether it leads and has applied its own term's first entry.
@@ -193,25 +221,39 @@ impl Group {
         self.raw.store().entries_after(after).map(entry_to_journal).collect()
     }
 
-    /// Entries up to here are durable on every member, as far as is known.
-    pub fn held_by_all(&self) -> Index {
-        self.held_by_all
+    /// The configuration it goes by.
+    pub fn conf(&self) -> &Conf {
+        &self.conf
+    }
+
+    /// What its entries in memory take, in bytes of the budget.
+    pub fn window_bytes(&self) -> u64 {
+        self.raw.store().bytes()
     }
 
     /// How many voters hold the entry at `index` durably (meaningful on a leader).
     pub fn holders(&self, index: Index) -> usize {
-        let voter = |id: u64| self.setup.members.iter().any(|member| member.2 && member.1.0 == id);
+        let voter = |id: u64| self.conf.voters.contains(&ReplicaId(id));
         self.raw.raft.prs().iter().filter(|(id, progress)| voter(**id) && progress.matched >= index.0).count()
     }
 
-    /// How many members the group has.
-    pub fn members(&self) -> &[(NodeId, ReplicaId, bool)] {
-        &self.setup.members
+    /// What a member is known to hold durably; only a leader knows of others.
+    pub fn matched(&self, replica: ReplicaId) -> Option<Index> {
+        if replica == self.setup.replica {
+            return Some(self.persisted);
+        }
+        let progress = self.raw.raft.prs().get(replica.0).filter(|_| self.leading())?;
+        Some(Index(progress.matched))
+    }
+
+    /// How many voters the group has; of a joint configuration, the larger half.
+    pub fn voters(&self) -> usize {
+        self.conf.voters.len().max(self.conf.outgoing.len())
     }
 
     fn sole_voter(&self) -> bool {
-        let mut voters = self.setup.members.iter().filter(|member| member.2);
-        voters.next().is_some_and(|member| member.1 == self.setup.replica) && voters.next().is_none()
+        let own = self.setup.replica;
+        self.conf.voters == [own] && self.conf.outgoing.iter().all(|replica| *replica == own)
     }
 
     /// raft-rs redraws its election timeout from a thread's random numbers in many places: whatever it drew is replaced
@@ -228,6 +270,10 @@ impl Group {
 
     /// One tick of time.
     pub fn tick(&mut self) {
+        self.raw.mut_store().tick();
+        if self.frozen {
+            return;
+        }
         if !self.leading() {
             if self.sole_voter() {
                 // raft-rs asserts that a sole voter that wins has nothing unpersisted, and nobody else could win.
@@ -254,6 +300,28 @@ impl Group {
         }
     }
 
+    /// Asks the member that is furthest, of those heard of lately, to take over (section 3.10 of Ongaro's dissertation); until
+    /// it does, or time is up, proposals are refused. False if this replica does not lead, or there is nobody to ask.
+    pub fn hand_over(&mut self) -> bool {
+        if !self.leading() {
+            return false;
+        }
+        if self.raw.raft.lead_transferee.is_some() {
+            return true;
+        }
+        let own = self.setup.replica.0;
+        let progress = self.raw.raft.prs();
+        let voters = progress.iter().filter(|(id, _)| **id != own && progress.conf().voters().contains(**id));
+        let heir =
+            voters.filter(|(_, progress)| progress.recent_active).max_by_key(|(id, progress)| (progress.matched, **id));
+        let Some(heir) = heir.map(|(id, _)| *id) else {
+            return false;
+        };
+        self.raw.transfer_leader(heir);
+        self.set_timeout();
+        true
+    }
+
     /// Whether something of it is on its way to the disk.
     pub fn waits_for_disk(&self) -> bool {
         !self.writes.is_empty() || !self.held.is_empty()
@@ -261,10 +329,11 @@ impl Group {
 
     /// A message from a member at `node`.
     pub fn receive(&mut self, node: NodeId, message: GroupMessage) -> Result<(), Refused> {
-        let GroupMessage { group, from, to, held_by_all, raft } = message;
-        let member = self.setup.members.iter().any(|member| (member.0, member.1) == (node, from));
-        if group != self.setup.group || to != self.setup.replica || from == to || !member {
-            return Err(Refused::Stranger);
+        let GroupMessage { group, from, to, raft } = message;
+        self.acquainted(node, group, from, to)?;
+        if self.frozen {
+            // As good as lost: what it would be answered is about to change.
+            return Ok(());
         }
         let leading = self.leading().then(|| self.term());
         let message = fence::inward(raft, from, to, self.last(), leading)?;
@@ -278,9 +347,13 @@ impl Group {
         {
             return Ok(());
         }
-        let from_leader = matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgHeartbeat);
-        if from_leader && message.term >= self.raw.raft.term {
-            self.held_by_all = self.held_by_all.max(held_by_all.min(self.last()));
+        if message.get_msg_type() == MessageType::MsgTimeoutNow {
+            // raft-rs asserts that a sole voter that wins has nothing unpersisted.
+            if self.sole_voter() {
+                return Err(Refused::Malformed);
+            }
+            self.campaigns += 1;
+            self.invited = true;
         }
         if self.setup.mutants.planted(Mutant::DuplicateAppendTruncates) {
             self.cut_what_follows(&message);
@@ -289,6 +362,128 @@ impl Group {
         let _ = self.raw.step(message);
         self.set_timeout();
         Ok(())
+    }
+
+    /// Whether something from another replica comes from a member and is for this one.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn acquainted(&self, node: NodeId, group: GroupId, from: ReplicaId, to: ReplicaId) -> Result<(), Refused> {
+        let member = self.places.get(&from) == Some(&node);
+        let ours = group == self.setup.group && to == self.setup.replica && from != to;
+        if ours && member { Ok(()) } else { Err(Refused::Stranger) }
+    }
+
+    /// A leader at `node` offers the files of a checkpoint.
+    ///
+    /// # Errors
+    /// If it is not to be listened to.
+    pub fn offered(
+        &mut self,
+        node: NodeId,
+        from: ReplicaId,
+        to: ReplicaId,
+        offer: &Offered,
+    ) -> Result<Admission, Refused> {
+        self.acquainted(node, self.setup.group, from, to)?;
+        if self.frozen {
+            return Ok(Admission::Held);
+        }
+        if offer.term < self.term() {
+            return Ok(Admission::Late);
+        }
+        if (self.leading() && offer.term == self.term()) || !offer.conf.contains(to) {
+            return Err(Refused::Malformed);
+        }
+        if self.needs(offer.index, offer.index_term) || self.setup.mutants.planted(Mutant::SnapshotRegress) {
+            return Ok(Admission::Wanted);
+        }
+        // Nothing is to be copied; the crate tells the leader so.
+        self.step_snapshot(from, offer.term, offer.index, offer.index_term, &offer.conf);
+        Ok(Admission::Held)
+    }
+
+    /// Whether this entry is neither in its log nor covered by what is committed.
+    pub fn needs(&self, index: Index, term: Term) -> bool {
+        index > self.commit() && self.raw.store().term_at(index) != Some(term)
+    }
+
+    /// Whether a snapshot that a leader of `leader_term` offered can be installed now.
+    pub fn installable(&self, leader_term: Term, index: Index, term: Term) -> bool {
+        let regress = self.setup.mutants.planted(Mutant::SnapshotRegress);
+        !self.frozen && !self.leading() && leader_term == self.term() && (self.needs(index, term) || regress)
+    }
+
+    /// The mark of a snapshot is on its way to the disk: nothing of the group moves until [`Group::install`].
+    pub fn freeze(&mut self) {
+        assert!(!self.frozen && !self.leading(), "only a follower installs, one snapshot at a time");
+        self.frozen = true;
+    }
+
+    /// The mark of a snapshot is durable, and the state machine is what it says: the log begins anew behind it.
+    pub fn install(&mut self, from: ReplicaId, offer: &Offered, journal: &mut Journal, output: &mut Output) {
+        assert!(self.frozen && self.writes.is_empty(), "what was written before the mark is durable");
+        self.frozen = false;
+        self.step_snapshot(from, offer.term, offer.index, offer.index_term, &offer.conf);
+        let mut ready = self.raw.ready();
+        let number = ready.number();
+        let restored = ready.snapshot().get_metadata().index == offer.index.0;
+        if restored {
+            self.raw.mut_store().restore(offer.index, offer.index_term, offer.conf.to_raft());
+        } else {
+            assert!(self.setup.mutants.planted(Mutant::SnapshotRegress), "what is installable is restored");
+        }
+        if let Some(hard) = ready.hs() {
+            // Term and vote are those of the frozen group: only the commit index is new.
+            let (term, vote, commit) = (Term(hard.term), ReplicaId(hard.vote), Index(hard.commit));
+            journal.hard_state(self.setup.group, journal::HardState { term, vote, commit }, true);
+        }
+        let messages = ready.take_persisted_messages();
+        self.raw.advance_append_async(ready);
+        self.raw.on_persist_ready(number);
+        if restored {
+            self.raw.advance_apply_to(offer.index.0);
+        }
+        self.set_timeout();
+        self.conf = offer.conf.clone();
+        self.conf_index = offer.index;
+        self.places.extend(offer.conf.nodes.iter().map(|(node, replica)| (*replica, *node)));
+        self.applied = offer.index;
+        self.persisted = offer.index;
+        self.say(messages, output);
+    }
+
+    fn step_snapshot(&mut self, from: ReplicaId, leader_term: Term, index: Index, term: Term, conf: &Conf) {
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgSnapshot);
+        message.from = from.0;
+        message.to = self.setup.replica.0;
+        message.term = leader_term.0;
+        message.set_snapshot(window::snapshot(index, term, conf.to_raft()));
+        let _ = self.raw.step(message);
+        self.set_timeout();
+    }
+
+    /// What became of the snapshot that a member was offered.
+    pub fn report_snapshot(&mut self, to: ReplicaId, installed: bool) {
+        let status = if installed { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(to.0, status);
+        self.set_timeout();
+    }
+
+    /// Whether a member is known to hold everything up to `index` durably (meaningful on a leader).
+    pub fn has_matched(&self, member: ReplicaId, index: Index) -> bool {
+        self.raw.raft.prs().get(member.0).is_some_and(|progress| progress.matched >= index.0)
+    }
+
+    /// A checkpoint is durable: it can be offered.
+    pub fn checkpointed(&mut self, index: Index, term: Term, conf: &Conf) {
+        self.raw.mut_store().set_checkpoint(index, term, conf.to_raft());
+    }
+
+    /// Whether a member waits for a checkpoint that can be offered.
+    pub fn lacks_checkpoint(&self) -> bool {
+        self.leading() && self.raw.store().lacks_checkpoint()
     }
 
     /// The planted bug: whatever follows the entries of an append is thrown away, even when all of them are held already.
@@ -358,8 +553,66 @@ impl Group {
         self.set_timeout();
     }
 
+    /// Tells where replicas are that shall be, or were lately, members: a leader may be heard of before the entry that made it one.
+    pub fn introduce(&mut self, members: impl IntoIterator<Item = (NodeId, ReplicaId)>) {
+        self.places.extend(members.into_iter().map(|(node, replica)| (replica, node)));
+    }
+
+    /// Whether the configuration is what it shall be.
+    pub fn is_formed(&self, target: &[Member]) -> bool {
+        Change::is_there(&self.conf, target)
+    }
+
+    /// Takes the next step to the members the group shall have, if it leads and there is one to be taken now.
+    pub fn form(&mut self, target: &[Member]) {
+        // A change that the crate refuses becomes an empty entry without a word: it is asked only when it will not.
+        if !self.serving() || self.raw.raft.has_pending_conf() || self.raw.raft.lead_transferee.is_some() {
+            return;
+        }
+        let (progress, commit) = (self.raw.raft.prs(), self.commit());
+        let caught_up = |replica: ReplicaId| {
+            progress
+                .get(replica.0)
+                .is_some_and(|one| one.matched.saturating_add(CAUGHT_UP_WITHIN) >= commit.0 && one.matched > 0)
+        };
+        let Some(change) = Change::towards(&self.conf, target, self.setup.replica, caught_up) else {
+            return;
+        };
+        let mut entry = Entry::default();
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+        entry.data = change.encode();
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.setup.replica.0;
+        message.entries = vec![entry].into();
+        // Refused for want of room: it is tried again.
+        let _ = self.raw.step(message);
+        self.set_timeout();
+    }
+
+    /// Tells those who watch which configuration the group goes by.
+    pub fn tell(&self, events: &mut Effects) {
+        self.conf.tell(self.setup.group, self.conf_index, events);
+    }
+
+    /// A change is committed: from here on the group goes by the next configuration.
+    fn reform(&mut self, entry: &Entry) {
+        let change = Change::decode(entry.data.clone()).expect("what is in the log was judged");
+        self.places.extend(change.nodes.iter().map(|(node, replica)| (*replica, *node)));
+        // A change that does not fit changes nothing, on every replica alike.
+        if let Ok(state) = self.raw.apply_conf_change(&change.to_raft()) {
+            self.conf = Conf::from_raft(&state, |replica| self.places.get(&replica).copied());
+            self.raw.mut_store().set_conf(state);
+        }
+        self.conf_index = Index(entry.index);
+        self.set_timeout();
+    }
+
     /// Carries everything that came in through the crate: to the journal, to the members, to the state machine.
     pub fn pump(&mut self, journal: &mut Journal, events: &mut Effects, output: &mut Output) {
+        if self.frozen {
+            return;
+        }
         self.note_role(events, output);
         self.flush_proposals(output);
         self.flush_reads(output);
@@ -387,6 +640,11 @@ impl Group {
             vote: ReplicaId(hard.vote),
             commit: Index(hard.commit),
         });
+        let voted = hard.filter(|_| must_sync).map(|hard| (hard.term, hard.vote));
+        let mut hard = hard;
+        if let Some(hard) = hard.as_mut().filter(|_| self.setup.mutants.planted(Mutant::VoteForgotten)) {
+            hard.vote = ReplicaId(0);
+        }
         let entries = ready.take_entries();
         let last = entries.last().map(|entry| (Index(entry.index), Term(entry.term)));
         let ticket = if entries.is_empty() {
@@ -411,7 +669,6 @@ impl Group {
             self.raw.mut_store().append(&entries);
             Some(journal.append(self.setup.group, records, truncate, hard))
         };
-        let voted = hard.filter(|_| must_sync).map(|hard| (hard.term, hard.vote));
         if voted.is_some() {
             self.hard_ticket = ticket;
         }
@@ -423,7 +680,12 @@ impl Group {
         }
         let immediate = ready.take_messages();
         let mut after = ready.take_persisted_messages();
+        let mut changes = Vec::new();
         for entry in ready.take_committed_entries() {
+            let change = entry.get_entry_type() != EntryType::EntryNormal;
+            if change {
+                changes.push(entry.clone());
+            }
             let (index, term) = (Index(entry.index), Term(entry.term));
             let token = match self.pending.remove(&index) {
                 Some((proposed, token)) if proposed == term => Some(token),
@@ -433,10 +695,15 @@ impl Group {
                 }
                 None => None,
             };
-            output.committed.push(Committed { index, term, context: entry.context, data: entry.data, token });
+            output.committed.push(Committed { index, term, change, context: entry.context, data: entry.data, token });
         }
         self.raw.advance_append_async(ready);
-        if self.hard_ticket.is_some_and(|ticket| ticket > journal.durable()) {
+        for change in changes {
+            self.reform(&change);
+            self.tell(events);
+        }
+        let early = self.sole_voter() && self.setup.mutants.planted(Mutant::SoleVoterSendsEarly);
+        if !early && self.hard_ticket.is_some_and(|ticket| ticket > journal.durable()) {
             self.held.extend(immediate);
         } else {
             self.say(immediate, output);
@@ -463,6 +730,12 @@ impl Group {
         let mut done = Vec::new();
         while self.writes.front().is_some_and(|write| write.ticket <= durable) {
             done.extend(self.writes.pop_front());
+        }
+        if self.setup.mutants.planted(Mutant::PersistedIgnoresTerm) {
+            let written = done.iter().filter_map(|write| write.last).map(|(index, _)| index).max();
+            while self.writes.front().is_some_and(|write| write.last.is_some_and(|(last, _)| Some(last) <= written)) {
+                done.extend(self.writes.pop_front());
+            }
         }
         self.persisted_by(done, events, output);
         if !self.held.is_empty() && self.hard_ticket.is_none_or(|ticket| ticket <= durable) {
@@ -491,27 +764,28 @@ impl Group {
     }
 
     fn say(&mut self, messages: Vec<Message>, output: &mut Output) {
-        if messages.is_empty() {
-            return;
-        }
-        if self.leading() {
-            let least = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min().unwrap_or(0);
-            self.held_by_all = self.held_by_all.max(Index(least));
-        }
         for message in messages {
+            let node_of = |to: ReplicaId| self.places.get(&to).copied();
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                // Held back: the files travel first.
+                let to = ReplicaId(message.to);
+                output
+                    .snapshots
+                    .extend(node_of(to).filter(|_| message.term == self.raw.raft.term).map(|node| (node, to)));
+                continue;
+            }
             let Some((to, raft)) = fence::outward(message) else {
                 continue;
             };
-            let Some(&(node, ..)) = self.setup.members.iter().find(|member| member.1 == to) else {
-                continue;
-            };
-            output.messages.push((node, self.addressed(to, raft)));
+            if let Some(node) = node_of(to) {
+                output.messages.push((node, self.addressed(to, raft)));
+            }
         }
     }
 
     fn addressed(&self, to: ReplicaId, raft: RaftMessage) -> GroupMessage {
         let Setup { group, replica, .. } = self.setup;
-        GroupMessage { group, from: replica, to, held_by_all: self.held_by_all, raft }
+        GroupMessage { group, from: replica, to, raft }
     }
 
     /// The state machine has applied everything up to here.
@@ -530,13 +804,23 @@ impl Group {
         self.release_reads(output);
     }
 
-    /// Lets go of entries that are applied and that no member needs any more.
+    /// Lets go of entries that are applied and that no member needs any more, as far as a leader knows that.
     pub fn release(&mut self) {
-        if self.sole_voter() && self.setup.members.len() == 1 {
-            self.held_by_all = self.persisted;
+        if self.leading() {
+            let least = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min().unwrap_or(0);
+            let to = self.applied.min(Index(least));
+            self.raw.mut_store().release(to);
         }
-        let to = self.applied.min(self.held_by_all);
-        self.raw.mut_store().release(to);
+    }
+
+    /// Lets go of applied entries until those in memory take at most `keep_bytes`. A leader whose followers copy files keeps
+    /// what follows its checkpoint, or they would never catch up. False if it keeps more for that alone.
+    pub fn trim(&mut self, keep_bytes: u64, lending: bool) -> bool {
+        let store = self.raw.store();
+        let bound = (self.leading() && (lending || store.is_wanted())).then(|| store.checkpoint().unwrap_or_default());
+        let to = bound.map_or(self.applied, |bound| bound.min(self.applied));
+        self.raw.mut_store().trim(to, keep_bytes);
+        self.window_bytes() <= keep_bytes || to == self.applied
     }
 
     fn note_role(&mut self, events: &mut Effects, output: &mut Output) {
@@ -561,6 +845,9 @@ impl Group {
         self.role_term = term;
         if leading {
             self.role = Role::Leading { first: self.last(), serving: false };
+            if std::mem::take(&mut self.invited) {
+                events.event(Event::Sometimes(marks::HANDED_OVER));
+            }
             events.event(Event::Elected { group: self.setup.group, term });
         }
     }
@@ -602,7 +889,7 @@ fn entry_to_journal(entry: &Entry) -> journal::Entry {
     journal::Entry {
         index: Index(entry.index),
         term: Term(entry.term),
-        kind: 0,
+        kind: fence::entry_kind(entry.get_entry_type()),
         context: entry.context.clone(),
         data: entry.data.clone(),
     }
@@ -614,5 +901,6 @@ fn entry_from_journal(entry: journal::Entry) -> Entry {
     raft.term = entry.term.0;
     raft.context = entry.context;
     raft.data = entry.data;
+    raft.set_entry_type(fence::entry_type(entry.kind));
     raft
 }

@@ -4,8 +4,14 @@
 //! a panic in the crate; elections depend on the boot seed, the replica, the term and the campaign count alone. Does not
 //! know what a record is, where a file lies, or what time it is.
 //!
-//! Not here yet: membership changes, snapshots (a replica keeps every entry that some member may still need).
+//! What the crate calls a snapshot are files here: its message is held back at this edge until a follower has copied and
+//! synced them, and marked them in its journal. Which files, and how they travel, is not known here.
+//!
 
+// Messages of the crate are made by its protobuf code: a default, then fields.
+#[allow(clippy::field_reassign_with_default)]
+mod change;
+mod conf;
 // Messages of the crate are made by its protobuf code: a default, then fields.
 #[allow(clippy::field_reassign_with_default)]
 mod fence;
@@ -14,9 +20,13 @@ mod group;
 mod terms;
 mod window;
 
-pub use fence::Refused;
+pub(crate) use fence::is_change;
+
+pub use change::{Change, Member};
+pub use conf::Conf;
+pub use fence::{Offered, Refused};
 pub use group::Group;
-pub use terms::{Committed, Output, Recovered, Role, Setup, Token};
+pub use terms::{Admission, Committed, Output, Recovered, Role, Setup, Token};
 
 /// The digest of a committed entry's bytes; the same that [`crate::event::Event::Appended`] carries.
 pub(crate) fn digest(entry: &Committed) -> u64 {

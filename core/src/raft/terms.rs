@@ -9,6 +9,8 @@ use crate::journal;
 use crate::mutants::Mutants;
 use crate::peer::GroupMessage;
 
+use super::conf::Conf;
+
 /// Names a proposal or a read until it is answered; the owner's to choose.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(pub u64);
@@ -20,7 +22,7 @@ pub struct Setup {
     pub group: GroupId,
     /// This replica.
     pub replica: ReplicaId,
-    /// Every member: where it is, which replica it has, whether it votes.
+    /// The members the group began with: where each is, which replica it has, whether it votes.
     pub members: Vec<(NodeId, ReplicaId, bool)>,
     /// The seed of this incarnation of the broker.
     pub seed: u64,
@@ -45,6 +47,8 @@ pub struct Recovered {
     pub base: (Index, Term),
     /// What is held of the log.
     pub entries: Vec<journal::Entry>,
+    /// The configuration at `base`; none if that is the first one.
+    pub conf: Option<Conf>,
 }
 
 impl Recovered {
@@ -69,14 +73,18 @@ impl Recovered {
             applied: self.applied,
             last: self.last(),
         });
-        let voters = setup.members.iter().filter(|member| member.2).map(|member| (member.0, member.1));
-        events.event(Event::Configured {
-            group: setup.group,
-            index: Index(0),
-            voters: voters.collect(),
-            outgoing: Vec::new(),
-        });
     }
+}
+
+/// What a follower makes of an offer of files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// The files are to be copied.
+    Wanted,
+    /// What they hold is here already, or about to be.
+    Held,
+    /// Its leader no longer leads.
+    Late,
 }
 
 /// What a replica is in its term.
@@ -100,6 +108,8 @@ pub struct Committed {
     pub index: Index,
     /// Its term.
     pub term: Term,
+    /// Whether it changes the configuration, and holds nothing for the state machine.
+    pub change: bool,
     /// What its proposer said beside the data; empty for a leader's first entry.
     pub context: Bytes,
     /// Its data.
@@ -113,6 +123,8 @@ pub struct Committed {
 pub struct Output {
     /// To be sent.
     pub messages: Vec<(NodeId, GroupMessage)>,
+    /// Members that need the files of a checkpoint.
+    pub snapshots: Vec<(NodeId, ReplicaId)>,
     /// To be applied, in order; then [`Group::applied`](super::Group::applied) is called.
     pub committed: Vec<Committed>,
     /// Proposals whose outcome this replica can not know any more.

@@ -1,5 +1,8 @@
-//! The part of a group's log that is in memory: everything some member may still need, and everything not yet applied.
+//! The part of a group's log that is in memory: everything not yet applied, and of the rest as much as the budget allows.
+//!
+//! What was let go of is only in files: a member that needs it is offered the last checkpoint.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
@@ -18,11 +21,31 @@ pub(super) struct Window {
     /// The entry before the first one: only its index and term are left.
     base: (Index, Term),
     entries: VecDeque<Entry>,
+    /// What the entries take, as counted against the budget.
+    bytes: u64,
+    /// What the last durable checkpoint covers, and the configuration there.
+    checkpoint: Option<(Index, Term, ConfState)>,
+    /// The member that asked for files last.
+    wanted_by: Cell<u64>,
+    /// For so many ticks more a member is known to need files.
+    wanted: Cell<u32>,
+}
+
+/// What an entry takes beside its bytes.
+const ENTRY_BYTES: u64 = 96;
+/// How many ticks after it asked a member is still thought to need files: several heartbeats.
+const WANTED_TICKS: u32 = 50;
+
+fn bytes_of(entry: &Entry) -> u64 {
+    (entry.data.len() + entry.context.len()) as u64 + ENTRY_BYTES
 }
 
 impl Window {
     pub(super) fn new(hard: HardState, conf: ConfState, base: (Index, Term), entries: Vec<Entry>) -> Self {
-        let window = Self { hard, conf, base, entries: entries.into() };
+        let bytes = entries.iter().map(bytes_of).sum();
+        let entries = entries.into();
+        let window =
+            Self { hard, conf, base, entries, bytes, checkpoint: None, wanted_by: Cell::new(0), wanted: Cell::new(0) };
         window.check();
         window
     }
@@ -54,16 +77,81 @@ impl Window {
         let Some(first) = entries.first() else { return };
         assert!(first.index > self.base.0.0 && first.index <= self.last().0 + 1, "entries join the log");
         let keep = first.index - self.base.0.0 - 1;
-        self.entries.truncate(usize::try_from(keep).expect("the log is in memory"));
+        for entry in self.entries.drain(usize::try_from(keep).expect("the log is in memory")..) {
+            self.bytes -= bytes_of(&entry);
+        }
+        self.bytes += entries.iter().map(bytes_of).sum::<u64>();
         self.entries.extend(entries.iter().cloned());
     }
 
     /// Lets go of entries up to `to`.
     pub(super) fn release(&mut self, to: Index) {
-        while self.base.0 < to {
+        self.release_while(to, |_| true);
+    }
+
+    /// Lets go of entries up to `to` until what is left takes at most `keep_bytes`.
+    pub(super) fn trim(&mut self, to: Index, keep_bytes: u64) {
+        self.release_while(to, |window| window.bytes > keep_bytes);
+    }
+
+    fn release_while(&mut self, to: Index, more: impl Fn(&Self) -> bool) {
+        while self.base.0 < to && more(self) {
             let Some(entry) = self.entries.pop_front() else { return };
+            self.bytes -= bytes_of(&entry);
             self.base = (Index(entry.index), Term(entry.term));
         }
+    }
+
+    /// What the entries take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// A change of the configuration was applied.
+    pub(super) fn set_conf(&mut self, conf: ConfState) {
+        self.conf = conf;
+    }
+
+    /// A checkpoint is durable.
+    pub(super) fn set_checkpoint(&mut self, index: Index, term: Term, conf: ConfState) {
+        self.checkpoint = Some((index, term, conf));
+    }
+
+    /// What the last durable checkpoint covers.
+    pub(super) fn checkpoint(&self) -> Option<Index> {
+        self.checkpoint.as_ref().map(|checkpoint| checkpoint.0)
+    }
+
+    /// A tick of time.
+    pub(super) fn tick(&mut self) {
+        self.wanted.set(self.wanted.get().saturating_sub(1));
+    }
+
+    /// Whether a member asked for files lately.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.get() > 0
+    }
+
+    /// The checkpoint that can be offered to this member: what follows it is in memory, and it knows of the member.
+    fn offerable(&self, to: u64) -> Option<&(Index, Term, ConfState)> {
+        self.checkpoint.as_ref().filter(|(index, _, conf)| {
+            let mut members = conf.voters.iter().chain(&conf.learners).chain(&conf.voters_outgoing);
+            *index >= self.base.0 && index.0 > 0 && members.any(|member| *member == to)
+        })
+    }
+
+    /// Whether a member waits for a checkpoint that can be offered.
+    pub(super) fn lacks_checkpoint(&self) -> bool {
+        self.is_wanted() && self.offerable(self.wanted_by.get()).is_none()
+    }
+
+    /// Everything up to here was copied as files: nothing else is left.
+    pub(super) fn restore(&mut self, index: Index, term: Term, conf: ConfState) {
+        self.entries.clear();
+        self.bytes = 0;
+        self.base = (index, term);
+        self.checkpoint = Some((index, term, conf.clone()));
+        self.conf = conf;
     }
 
     pub(super) fn check(&self) {
@@ -73,6 +161,7 @@ impl Window {
             assert!(entry.term >= previous.1.0, "terms never go down");
             previous = (Index(entry.index), Term(entry.term));
         }
+        assert_eq!(self.bytes, self.entries.iter().map(bytes_of).sum::<u64>(), "bytes are counted");
     }
 }
 
@@ -121,7 +210,22 @@ impl Storage for Window {
         Ok(self.last().0)
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    fn snapshot(&self, request_index: u64, to: u64) -> Result<Snapshot> {
+        self.wanted.set(WANTED_TICKS);
+        self.wanted_by.set(to);
+        let Some((index, term, conf)) = self.offerable(to).filter(|checkpoint| checkpoint.0.0 >= request_index) else {
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        };
+        Ok(snapshot(*index, *term, conf.clone()))
     }
+}
+
+/// What the crate calls a snapshot; the data of ours are files, which it never sees.
+pub(super) fn snapshot(index: Index, term: Term, conf: ConfState) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let metadata = snapshot.mut_metadata();
+    metadata.index = index.0;
+    metadata.term = term.0;
+    metadata.set_conf_state(conf);
+    snapshot
 }

@@ -176,7 +176,10 @@ impl Cluster {
                 });
                 DescribeConfigsResponse { throttle_time_ms: 0, results: results.collect() }.into()
             }
-            RequestBody::OffsetForLeaderEpoch(_) | RequestBody::DescribeCluster(_) => {
+            RequestBody::OffsetForLeaderEpoch(_)
+            | RequestBody::DescribeCluster(_)
+            | RequestBody::DescribeQuorum(_)
+            | RequestBody::AddRaftVoter(_) => {
                 panic!("the client asks no such thing")
             }
         })

@@ -40,6 +40,16 @@ fn stamp(bytes: &[u8], at: usize) -> (u64, u64) {
     (number(at + 16), number(at + 32))
 }
 
+/// Whether a command wipes the header of a file that is to be written over: a first block needs more than a sector.
+pub fn is_wipe(command: &DiskCommand) -> bool {
+    match command {
+        DiskCommand::Write { at, bytes, .. } => {
+            *at == 0 && bytes.iter().map(Bytes::len).sum::<usize>() == SECTOR as usize
+        }
+        _ => false,
+    }
+}
+
 impl Disk {
     pub fn listing(&self) -> Vec<(FileId, u64)> {
         self.files.iter().map(|(id, file)| (*id, file.cache.len() as u64)).collect()
@@ -63,6 +73,12 @@ impl Disk {
 
     pub fn finish(&mut self, command: &DiskCommand) -> DiskResult {
         match command {
+            DiskCommand::Write { file, durable, .. } if is_wipe(command) => {
+                assert!(*durable, "a header is wiped durably");
+                let file = self.files.get_mut(file).expect("written files exist");
+                file.medium.clone_from(&file.cache);
+                Ok(DiskOutput::Done)
+            }
             DiskCommand::Write { file, at, durable, .. } => {
                 let file = self.files.get_mut(file).expect("written files exist");
                 let (sequence, block) = stamp(&file.cache, if *at == 0 { SECTOR as usize } else { *at as usize });
@@ -120,7 +136,8 @@ impl Disk {
         let places = writes.map(|(number, (file, at, len, _))| (number, (*file, *at, *len)));
         let standing =
             places.filter(|(number, place)| self.writes[number + 1..].iter().all(|later| apart(*place, later)));
-        standing.map(|(_, place)| place).collect()
+        // What wiped a header is no block.
+        standing.map(|(_, place)| place).filter(|(_, at, len)| (*at, *len) != (0, u64::from(SECTOR))).collect()
     }
 
     /// Power is lost: of the sectors that were not synced, any subset survives.
@@ -166,10 +183,10 @@ pub fn hard(term: u64, vote: u64, commit: u64) -> HardState {
     HardState { term: Term(term), vote: ReplicaId(vote), commit: Index(commit) }
 }
 
-pub fn mark(retained: u64, term: u64) -> Mark {
-    let (index, term) = (Index(retained), Term(term));
-    let body = Bytes::from(vec![retained as u8; (retained % 40) as usize]);
-    Mark { applied: index, applied_term: term, retained: index, retained_term: term, body }
+pub fn mark(applied: u64, term: u64) -> Mark {
+    let (index, term) = (Index(applied), Term(term));
+    let body = Bytes::from(vec![applied as u8; (applied % 40) as usize]);
+    Mark { applied: index, applied_term: term, body }
 }
 
 /// A broker's disk with a journal on it.
@@ -202,8 +219,8 @@ impl Host {
     pub fn collect(&mut self) {
         let mut out = Vec::new();
         self.journal.commands(&mut self.ids, &mut out);
-        let writes =
-            self.pending.iter().chain(&out).filter(|(_, command)| matches!(command, DiskCommand::Write { .. }));
+        let writes = self.pending.iter().chain(&out).map(|(_, command)| command).filter(|command| !is_wipe(command));
+        let writes = writes.filter(|command| matches!(command, DiskCommand::Write { .. }));
         assert!(writes.count() <= 1, "one block is in flight");
         out.iter().for_each(|(_, command)| self.disk.begin(command));
         self.pending.extend(out);

@@ -30,6 +30,11 @@ pub enum Op {
         kept: u64,
         ahead: u64,
     },
+    Install {
+        group: u64,
+        kept: u64,
+        ahead: u64,
+    },
     Carry {
         group: u64,
         skip: u64,
@@ -66,6 +71,8 @@ pub fn op() -> impl Strategy<Value = Op> {
         3 => (group.clone(), any::<bool>()).prop_map(|(group, lazily)| Op::Hard { group, lazily }),
         3 => (group.clone(), 0u64..6, prop_oneof![9 => Just(0u64), 1 => 1u64..5])
             .prop_map(|(group, kept, ahead)| Op::Mark { group, kept, ahead }),
+        2 => (group.clone(), 0u64..6, 0u64..5)
+            .prop_map(|(group, kept, ahead)| Op::Install { group, kept, ahead }),
         2 => (group.clone(), 0u64..6, 1u64..6).prop_map(|(group, skip, count)| Op::Carry { group, skip, count }),
         1 => group.prop_map(|group| Op::Forget { group }),
         3 => any::<bool>().prop_map(|carry| Op::Relieve { carry }),
@@ -82,12 +89,12 @@ pub fn op() -> impl Strategy<Value = Op> {
 /// One group as the model sees it.
 pub type Group = RecoveredGroup;
 
-fn retained(group: &Group) -> u64 {
-    group.mark.as_ref().map_or(0, |mark| mark.retained.0)
+fn covered(group: &Group) -> u64 {
+    group.mark.as_ref().map_or(0, |mark| mark.applied.0)
 }
 
 fn last(group: &Group) -> u64 {
-    group.entries.last().map_or(retained(group), |entry| entry.index.0)
+    group.entries.last().map_or(covered(group), |entry| entry.index.0)
 }
 
 /// The states of a group since the last recovery, with the ticket that made each.
@@ -127,7 +134,16 @@ impl World {
     fn mark(&mut self, group: GroupId, mark: Mark) {
         let ticket = self.host.journal.mark(group, mark.clone());
         self.change(group, ticket, |state| {
-            state.entries.retain(|entry| entry.index > mark.retained);
+            state.entries.retain(|entry| entry.index > mark.applied);
+            state.mark = Some(mark);
+        });
+    }
+
+    /// What was copied from elsewhere takes the place of everything.
+    fn install(&mut self, group: GroupId, mark: Mark) {
+        let ticket = self.host.journal.install(group, mark.clone());
+        self.change(group, ticket, |state| {
+            state.entries.clear();
             state.mark = Some(mark);
         });
     }
@@ -135,7 +151,7 @@ impl World {
     pub fn append(&mut self, group: GroupId, count: u64, len: usize, back: u64, with_hard: bool) {
         let state = self.now(group).cloned().unwrap_or_default();
         self.term += u64::from(back > 0);
-        let from = last(&state).saturating_sub(back).max(retained(&state)) + 1;
+        let from = last(&state).saturating_sub(back).max(covered(&state)) + 1;
         let added = entries(from..=from + count - 1, self.term, len);
         let added: Vec<Entry> = if count == 0 { Vec::new() } else { added };
         let truncate = (back > 0).then_some(Index(from));
@@ -187,7 +203,13 @@ impl World {
                 let group = GroupId(*group);
                 let state = self.now(group).cloned().unwrap_or_default();
                 let to = if *ahead > 0 { last(&state) + ahead } else { last(&state).saturating_sub(*kept) };
-                self.mark(group, mark(to.max(retained(&state)), self.term));
+                self.mark(group, mark(to.max(covered(&state)), self.term));
+            }
+            Op::Install { group, kept, ahead } => {
+                let group = GroupId(*group);
+                let state = self.now(group).cloned().unwrap_or_default();
+                let to = if *ahead > 0 { last(&state) + ahead } else { last(&state).saturating_sub(*kept) };
+                self.install(group, mark(to.max(covered(&state)), self.term));
             }
             Op::Carry { group, skip, count } => {
                 let group = GroupId(*group);

@@ -31,9 +31,13 @@ fn written() -> World {
 fn manifest(world: &World) -> Bytes {
     let ready = world.dones.iter().rev().find_map(|done| match done {
         Done::CheckpointReady(manifest) => Some(manifest.encode()),
-        Done::Read(..) | Done::Lookup(..) | Done::Restored { .. } | Done::Corrupt(_) | Done::Full | Done::Failed(_) => {
-            None
-        }
+        Done::Read(..)
+        | Done::Lookup(..)
+        | Done::Copied(..)
+        | Done::Restored { .. }
+        | Done::Corrupt(_)
+        | Done::Full
+        | Done::Failed(_) => None,
     });
     ready.expect("there was a checkpoint")
 }

@@ -347,7 +347,7 @@ impl World {
                 self.ready = Some(Mark { manifest: manifest.encode(), entries, extra });
             }
             Done::Restored { extra } => self.restored = Some(extra.clone()),
-            Done::Corrupt(_) | Done::Full | Done::Failed(_) => {}
+            Done::Copied(..) | Done::Corrupt(_) | Done::Full | Done::Failed(_) => {}
         }
         self.dones.push(done);
     }

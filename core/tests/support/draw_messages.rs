@@ -21,7 +21,9 @@ pub(crate) fn draw_request(api_key: ApiKey, d: &mut Drawer) -> RequestBody {
         ApiKey::InitProducerId => RequestBody::InitProducerId(d.draw()),
         ApiKey::OffsetForLeaderEpoch => RequestBody::OffsetForLeaderEpoch(d.draw()),
         ApiKey::DescribeConfigs => RequestBody::DescribeConfigs(d.draw()),
+        ApiKey::DescribeQuorum => RequestBody::DescribeQuorum(d.draw()),
         ApiKey::DescribeCluster => RequestBody::DescribeCluster(d.draw()),
+        ApiKey::AddRaftVoter => RequestBody::AddRaftVoter(d.draw()),
     }
 }
 
@@ -38,7 +40,9 @@ pub(crate) fn draw_response(api_key: ApiKey, d: &mut Drawer) -> ResponseBody {
         ApiKey::InitProducerId => ResponseBody::InitProducerId(d.draw()),
         ApiKey::OffsetForLeaderEpoch => ResponseBody::OffsetForLeaderEpoch(d.draw()),
         ApiKey::DescribeConfigs => ResponseBody::DescribeConfigs(d.draw()),
+        ApiKey::DescribeQuorum => ResponseBody::DescribeQuorum(d.draw()),
         ApiKey::DescribeCluster => ResponseBody::DescribeCluster(d.draw()),
+        ApiKey::AddRaftVoter => ResponseBody::AddRaftVoter(d.draw()),
     }
 }
 
@@ -734,6 +738,100 @@ impl Draw for DescribeConfigsSynonym {
     }
 }
 
+impl Draw for DescribeQuorumRequest {
+    fn draw(d: &mut Drawer) -> Self {
+        Self {
+            topics: d.draw(),
+        }
+    }
+}
+
+impl Draw for DescribeQuorumTopic {
+    fn draw(d: &mut Drawer) -> Self {
+        Self {
+            topic_name: d.draw(),
+            partitions: d.draw(),
+        }
+    }
+}
+
+impl Draw for DescribeQuorumPartition {
+    fn draw(d: &mut Drawer) -> Self {
+        Self {
+            partition_index: d.draw(),
+        }
+    }
+}
+
+impl Draw for DescribeQuorumResponse {
+    fn draw(d: &mut Drawer) -> Self {
+        let v = d.version;
+        Self {
+            error_code: d.draw(),
+            error_message: d.draw_if(v >= 2, None),
+            topics: d.draw(),
+            nodes: d.draw_if(v >= 2, Vec::new()),
+        }
+    }
+}
+
+impl Draw for DescribeQuorumTopicState {
+    fn draw(d: &mut Drawer) -> Self {
+        Self {
+            topic_name: d.draw(),
+            partitions: d.draw(),
+        }
+    }
+}
+
+impl Draw for DescribeQuorumPartitionState {
+    fn draw(d: &mut Drawer) -> Self {
+        let v = d.version;
+        Self {
+            partition_index: d.draw(),
+            error_code: d.draw(),
+            error_message: d.draw_if(v >= 2, None),
+            leader_id: d.draw(),
+            leader_epoch: d.draw(),
+            high_watermark: d.draw(),
+            current_voters: d.draw(),
+            observers: d.draw(),
+        }
+    }
+}
+
+impl Draw for DescribeQuorumReplica {
+    fn draw(d: &mut Drawer) -> Self {
+        let v = d.version;
+        Self {
+            replica_id: d.draw(),
+            replica_directory_id: d.draw_if(v >= 2, TopicId::ZERO),
+            log_end_offset: d.draw(),
+            last_fetch_timestamp: d.draw_if(v >= 1, -1),
+            last_caught_up_timestamp: d.draw_if(v >= 1, -1),
+        }
+    }
+}
+
+impl Draw for DescribeQuorumNode {
+    fn draw(d: &mut Drawer) -> Self {
+        Self {
+            node_id: d.draw(),
+            listeners: d.draw(),
+        }
+    }
+}
+
+impl Draw for DescribeQuorumListener {
+    fn draw(d: &mut Drawer) -> Self {
+        Self {
+            name: d.draw(),
+            host: d.draw(),
+            port: d.draw(),
+        }
+    }
+}
+
 impl Draw for DescribeClusterRequest {
     fn draw(d: &mut Drawer) -> Self {
         let v = d.version;
@@ -767,6 +865,38 @@ impl Draw for DescribeClusterBroker {
             host: d.draw(),
             port: d.draw(),
             rack: d.draw(),
+        }
+    }
+}
+
+impl Draw for AddRaftVoterRequest {
+    fn draw(d: &mut Drawer) -> Self {
+        Self {
+            cluster_id: d.draw(),
+            timeout_ms: d.draw(),
+            voter_id: d.draw(),
+            voter_directory_id: d.draw(),
+            listeners: d.draw(),
+        }
+    }
+}
+
+impl Draw for AddRaftVoterListener {
+    fn draw(d: &mut Drawer) -> Self {
+        Self {
+            name: d.draw(),
+            host: d.draw(),
+            port: d.draw(),
+        }
+    }
+}
+
+impl Draw for AddRaftVoterResponse {
+    fn draw(d: &mut Drawer) -> Self {
+        Self {
+            throttle_time_ms: d.draw(),
+            error_code: d.draw(),
+            error_message: d.draw(),
         }
     }
 }

@@ -3,14 +3,14 @@
 //! Prints what it carries out, for golden scripts. Everything passes as bytes, through the functions a host calls.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of the house")]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
 use tidelog_core::broker::{Boot, Broker, Config, Settings};
 use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
-use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, NodeId, RequestId};
+use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, NodeId, OpId, RequestId};
 use tidelog_core::kafka::{
     ApiKey, RequestBody, RequestHeader, Response, ResponseBody, decode_request, decode_response, encode_request,
 };
@@ -72,8 +72,9 @@ pub struct Home {
     pub boots: u64,
     pub wake_at: Option<Instant>,
     pub next_request: u64,
-    pub stopped: Option<Halt>,
-    pub notes: Vec<String>,
+    pub stopped: bool,
+    /// Why it ended, if it has.
+    pub halted: Option<Halt>,
 }
 
 /// Brokers, and what is under way between them.
@@ -85,9 +86,22 @@ pub struct House {
     pub log: String,
     pub printing: bool,
     pub largest_envelope: usize,
+    /// Connections that are not read from.
+    pub muted: BTreeSet<(NodeId, ConnId)>,
+    /// Which disk commands are kept waiting until [`House::hurry`].
+    pub slow: fn(&DiskCommand) -> bool,
+    kept: Vec<(NodeId, OpId, DiskCommand)>,
     pub directories: BTreeMap<NodeId, DirectoryId>,
     /// What brokers are told of the voters, where it is not everybody.
     pub lists: BTreeMap<NodeId, Vec<NodeId>>,
+    /// How often each broker met each rare situation.
+    pub marks: BTreeMap<(NodeId, &'static str), u32>,
+    /// What brokers noted.
+    pub notes: Vec<(NodeId, String)>,
+    /// Messages for which this holds are lost.
+    pub loses: fn(NodeId, NodeId, &Envelope) -> bool,
+    /// What happens to messages on the way.
+    pub spoils: fn(&mut Envelope),
     nodes: u32,
     asked: BTreeMap<(NodeId, ConnId, RequestId), (ApiKey, i16)>,
 }
@@ -113,8 +127,15 @@ impl House {
             log: String::new(),
             printing: false,
             largest_envelope: 0,
+            muted: BTreeSet::new(),
+            slow: |_| false,
+            kept: Vec::new(),
             directories: BTreeMap::new(),
             lists: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            notes: Vec::new(),
+            loses: |_, _, _| false,
+            spoils: |_| {},
             nodes,
             asked: BTreeMap::new(),
         }
@@ -142,7 +163,7 @@ impl House {
     pub fn start(&mut self, node: NodeId, disk: Disk, boots: u64) {
         let boot = Boot { counter: boots, seed: u64::from(node.0) * 1_000 + boots };
         let broker = Broker::new(self.config(node), boot);
-        let home = Home { broker, disk, boots, wake_at: None, next_request: 1, stopped: None, notes: Vec::new() };
+        let home = Home { broker, disk, boots, wake_at: None, next_request: 1, stopped: false, halted: None };
         self.homes.insert(node, home);
         self.inputs.push_back((node, Input::Wake));
     }
@@ -152,19 +173,27 @@ impl House {
         let home = self.homes.remove(&node).expect("it lives");
         self.inputs.retain(|(to, _)| *to != node);
         self.asked.retain(|(to, ..), _| *to != node);
+        self.muted.retain(|(of, _)| *of != node);
+        self.kept.retain(|(of, ..)| *of != node);
         self.start(node, home.disk, home.boots + 1);
         self.settle();
     }
 
     /// Carries everything out until nothing is left to do at this moment.
     pub fn settle(&mut self) {
-        let mut out = Effects::default();
         let mut steps = 0;
-        while let Some((node, input)) = self.inputs.pop_front() {
+        while self.step() {
             steps += 1;
             assert!(steps < 1_000_000, "the house comes to rest");
+        }
+    }
+
+    /// Carries one thing out. False if there is nothing.
+    pub fn step(&mut self) -> bool {
+        let mut out = Effects::default();
+        if let Some((node, input)) = self.inputs.pop_front() {
             let Some(home) = self.homes.get_mut(&node) else {
-                continue;
+                return true;
             };
             if self.printing {
                 let _ = writeln!(self.log, "{node:?} <- {}", describe_input(&input));
@@ -172,17 +201,21 @@ impl House {
             home.broker.step(self.now, input, &mut out);
             home.broker.check();
             for event in out.events.drain(..) {
-                if let Event::Note(note) = &event {
-                    home.notes.push(note.clone());
-                }
                 if self.printing {
                     let _ = writeln!(self.log, "{node:?}    event {event:?}");
+                }
+                match event {
+                    Event::Sometimes(mark) => *self.marks.entry((node, mark)).or_default() += 1,
+                    Event::Note(text) => self.notes.push((node, text)),
+                    _ => {}
                 }
             }
             for effect in out.effects.drain(..) {
                 self.carry_out(node, effect);
             }
+            return true;
         }
+        false
     }
 
     fn carry_out(&mut self, node: NodeId, effect: Effect) {
@@ -198,13 +231,19 @@ impl House {
                 self.answers.push((node, conn, decoded));
             }
             Effect::Close { conn, reason: _ } => self.inputs.push_back((node, Input::Closed { conn })),
-            Effect::Mute { .. } | Effect::Unmute { .. } => {}
+            Effect::Mute { conn } => assert!(self.muted.insert((node, conn)), "who is muted is not muted again"),
+            Effect::Unmute { conn } => assert!(self.muted.remove(&(node, conn)), "who is heard was muted"),
             Effect::Send { to, envelope } => {
                 let frame = joined(envelope.encode()).split_off(4);
                 self.largest_envelope = self.largest_envelope.max(frame.len());
-                let envelope = Envelope::decode(frame.freeze()).expect("an envelope can be read");
+                let mut envelope = Envelope::decode(frame.freeze()).expect("an envelope can be read");
+                (self.spoils)(&mut envelope);
+                if (self.loses)(node, to, &envelope) {
+                    return;
+                }
                 self.inputs.push_back((to, Input::Peer { from: node, envelope }));
             }
+            Effect::Disk { op, command } if (self.slow)(&command) => self.kept.push((node, op, command)),
             Effect::Disk { op, command } => {
                 let result = home.disk.run(&command);
                 self.inputs.push_back((node, Input::DiskDone { op, result }));
@@ -213,8 +252,20 @@ impl House {
                 self.inputs.push_back((node, Input::Computed { job, output: job_input.run() }));
             }
             Effect::WakeAt(at) => home.wake_at = Some(at),
-            Effect::Halt(why) => home.stopped = Some(why),
+            Effect::Halt(why) => {
+                home.stopped = true;
+                home.halted = Some(why);
+            }
         }
+    }
+
+    /// Disks are quick again, and do what they kept waiting.
+    pub fn hurry(&mut self) {
+        self.slow = |_| false;
+        for (node, op, command) in std::mem::take(&mut self.kept) {
+            self.carry_out(node, Effect::Disk { op, command });
+        }
+        self.settle();
     }
 
     /// Lets time pass, waking whoever asked for it.

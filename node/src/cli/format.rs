@@ -106,6 +106,7 @@ mod tests {
 
     fn printed(format: &str) -> String {
         let record = Consumed {
+            topic_id: tidelog_core::id::TopicId::ZERO,
             topic: "t".to_owned(),
             partition: 3,
             offset: Offset(42),

@@ -8,6 +8,7 @@ mod driver;
 mod format;
 mod node;
 mod produce;
+mod replay;
 mod topic;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ pub use consume::ConsumeArgs;
 pub use format::Format;
 pub use node::NodeArgs;
 pub use produce::{Acks, ProduceArgs};
+pub use replay::ReplayArgs;
 pub use topic::{TopicArgs, TopicCommand};
 
 /// A partitioned, durable log that speaks the Kafka wire protocol.
@@ -45,6 +47,8 @@ pub enum Command {
     Produce(ProduceArgs),
     /// Print the records of a topic
     Consume(ConsumeArgs),
+    /// Run a recording of a node again, and compare every effect
+    Replay(ReplayArgs),
 }
 
 /// Does what the command line says, and tells how the process ends.
@@ -55,6 +59,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Topic(args) => topic::run(args),
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),
+        Command::Replay(args) => replay::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,13 +3,18 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use tidelog_core::id::NodeId;
 use tracing::info;
 
+use crate::cluster::Cluster;
 use crate::options::{Advertise, Options};
 use crate::server::{self, Server};
+
+/// How often a node that does not serve yet says what it waits for.
+const READY_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What a node is told.
 #[derive(Clone, Debug, Args)]
@@ -32,6 +37,18 @@ pub struct NodeArgs {
     /// Where to answer GET /livez and /readyz [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     pub admin_listen: Option<String>,
+    /// The voters of the cluster and where each listens for the others, this broker among them [default: this broker alone]
+    #[arg(long, value_name = "1@HOST:PORT,2@HOST:PORT,...", value_parser = Cluster::parse)]
+    pub cluster: Option<Cluster>,
+    /// Where to listen for other brokers [default: this broker's address in --cluster]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer_listen: Option<String>,
+    /// Where the broker stands, for the placement of replicas (Kafka: broker.rack) [default: nowhere]
+    #[arg(long, value_name = "RACK", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub rack: Option<String>,
+    /// Write everything this broker is told to a new file, with which the run can be repeated; it grows fast [default: no file]
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 impl From<NodeArgs> for Options {
@@ -43,6 +60,10 @@ impl From<NodeArgs> for Options {
             data_dir: args.data_dir,
             auto_create: args.auto_create,
             admin_listen: args.admin_listen,
+            cluster: args.cluster,
+            peer_listen: args.peer_listen,
+            rack: args.rack,
+            record: args.record,
         }
     }
 }
@@ -51,7 +72,7 @@ impl From<NodeArgs> for Options {
 pub(super) fn run(args: NodeArgs) -> Result<(), String> {
     let server = server::start(&Options::from(args)).map_err(|error| error.to_string())?;
     server.stop_on_signals().map_err(|error| format!("the system takes no signal handler ({error}): start again"))?;
-    if server.wait_ready() {
+    if wait_ready(&server) {
         // A node without a terminal is a node all the same.
         let _ = std::io::stdout().write_all(banner(&server).as_bytes());
     }
@@ -61,6 +82,18 @@ pub(super) fn run(args: NodeArgs) -> Result<(), String> {
     }
     info!("stopped");
     Ok(())
+}
+
+/// Waits until the node serves, and says what it waits for if that takes long. False if it ends before.
+fn wait_ready(server: &Server) -> bool {
+    loop {
+        if let Some(ready) = server.wait_ready_for(READY_TOLD_EVERY) {
+            return ready;
+        }
+        if let Some(status) = server.status() {
+            info!("waiting for {}", status.waiting_for);
+        }
+    }
 }
 
 /// A few words, and three commands that work as they stand.

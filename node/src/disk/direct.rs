@@ -14,6 +14,8 @@ use tidelog_core::limits::JOURNAL_BLOCK_BYTES_MAX;
 pub(super) const ALIGNMENT: u64 = 4096;
 
 const ALIGNMENT_BYTES: usize = ALIGNMENT as usize;
+/// How many zeros are written at once: a block of the journal does not wait long behind them.
+const ZEROS_BYTES: u64 = 512 * 1024;
 const BUFFER_BYTES: usize = JOURNAL_BLOCK_BYTES_MAX as usize;
 
 /// A buffer whose first byte is aligned. It takes memory from the first use on.
@@ -55,10 +57,10 @@ impl DirectBuffer {
     /// Writes zeros over `[from, to)`. Both must be aligned.
     pub(super) fn write_zeros(&mut self, file: &File, from: u64, to: u64) -> io::Result<()> {
         let buffer = self.aligned();
-        buffer.fill(0);
+        buffer[..ZEROS_BYTES as usize].fill(0);
         let mut at = from;
         while at < to {
-            let length = (to - at).min(JOURNAL_BLOCK_BYTES_MAX);
+            let length = (to - at).min(ZEROS_BYTES);
             file.write_all_at(&buffer[..length as usize], at)?;
             at += length;
         }

@@ -1,12 +1,17 @@
-//! Carries out one disk command after the other, on whatever thread it is called.
+//! Carries out disk commands on whatever thread it is called: one by one, or several whose syncs are done together.
+//!
+//! What a command still owes the medium after its work is a [`Debt`]; whoever pays the debts of several commands at once
+//! syncs each file, and the directory, only once.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, DiskResult};
 use tidelog_core::id::{FileId, FileKind};
@@ -16,10 +21,23 @@ use super::files::{Files, refuses_direct};
 
 /// The most slices the system takes in one write (`IOV_MAX`).
 const GATHER_MAX: usize = 1024;
+/// With more files than this to be made durable at once, the whole file system is.
+const SYNC_FILES_MAX: usize = 128;
+/// Of a read that is longer, the system is told before: then it reads all of it at once, not a little ahead.
+const READ_ADVISED_BYTES: u64 = 1024 * 1024;
 /// How many zeros are written at a time where space can not be asked for otherwise.
 const ZEROS_BYTES: usize = 1024 * 1024;
 
-/// Carries out disk commands, one at a time.
+/// What must be synced before a command is done.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+struct Debt {
+    /// Content, and what is needed to find it.
+    files: Vec<FileId>,
+    /// Entries of the directory.
+    directory: bool,
+}
+
+/// Carries out disk commands.
 #[derive(Debug)]
 pub struct Executor {
     files: Arc<Files>,
@@ -34,37 +52,104 @@ impl Executor {
 
     /// Carries out one command, to its end.
     pub fn run(&mut self, command: DiskCommand) -> DiskResult {
-        match command {
-            DiskCommand::List => {
-                self.files.list().map(DiskOutput::Listed).map_err(|error| io_error("listing", "the directory", &error))
-            }
-            DiskCommand::Read { file, at, len } => {
-                self.read(file, at, len).map(DiskOutput::Read).map_err(|error| failure("reading", file, &error))
-            }
-            DiskCommand::Write { file, at, bytes, durable } => {
-                done(self.write(file, at, &bytes, durable), "writing", file)
-            }
-            DiskCommand::Sync { files } => {
-                for file in files {
-                    done(self.files.get(file).and_then(|open| open.sync_data()), "syncing", file)?;
-                }
-                Ok(DiskOutput::Done)
-            }
-            DiskCommand::Allocate { file, len } => match self.allocate(file, len) {
-                Err(error) if is_full(&error) => Err(DiskError::Full),
-                result => done(result, "allocating", file),
-            },
-            DiskCommand::Truncate { file, len } => done(self.truncate(file, len), "shortening", file),
-            DiskCommand::Remove { file } => {
-                done(self.files.remove(file).and_then(|()| self.files.sync_directory()), "removing", file)
+        let (output, debt) = self.begin(command)?;
+        self.pay(&debt)?;
+        Ok(output)
+    }
+
+    /// Carries out commands that are under way at the same time, to their ends: their syncs are done together. The results
+    /// are in the order of the commands.
+    pub fn run_all(&mut self, commands: Vec<DiskCommand>) -> Vec<DiskResult> {
+        let begun: Vec<_> = commands.into_iter().map(|command| self.begin(command)).collect();
+        let debts = || begun.iter().flatten().map(|(_, debt)| debt);
+        let files: BTreeSet<FileId> = debts().flat_map(|debt| debt.files.iter().copied()).collect();
+        let together = Debt { files: files.into_iter().collect(), directory: debts().any(|debt| debt.directory) };
+        match self.pay(&together) {
+            Ok(()) => begun.into_iter().map(|begun| begun.map(|(output, _)| output)).collect(),
+            // Nobody knows whose bytes were lost: none of those who owed something is told that they are safe.
+            Err(error) => begun
+                .into_iter()
+                .map(|begun| match begun? {
+                    (output, debt) if debt == Debt::default() => Ok(output),
+                    (..) => Err(error.clone()),
+                })
+                .collect(),
+        }
+    }
+
+    /// Syncs files that nobody asked to be synced yet. A system tells of a lost write once: it is kept for those who will ask.
+    pub(super) fn sync_early(&self, files: &BTreeSet<FileId>) {
+        for file in files {
+            match self.files.get(*file).and_then(|open| open.sync_data()) {
+                Ok(()) => {}
+                // It was removed since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.files.lose(format!("syncing {} early: {error}", file.name())),
             }
         }
+    }
+
+    /// Does what a command asks for, but for making it durable.
+    fn begin(&mut self, command: DiskCommand) -> Result<(DiskOutput, Debt), DiskError> {
+        let nothing = Debt::default();
+        match command {
+            DiskCommand::List => {
+                let listed = self.files.list().map_err(|error| io_error("listing", "the directory", &error))?;
+                Ok((DiskOutput::Listed(listed), nothing))
+            }
+            DiskCommand::Read { file, at, len } => {
+                let bytes = self.read(file, at, len).map_err(|error| failure("reading", file, &error))?;
+                Ok((DiskOutput::Read(bytes), nothing))
+            }
+            DiskCommand::Write { file, at, bytes, durable } => {
+                let debt = self.write(file, at, &bytes, durable).map_err(|error| failure("writing", file, &error))?;
+                Ok((DiskOutput::Done, debt))
+            }
+            DiskCommand::Sync { files } => Ok((DiskOutput::Done, Debt { files, directory: false })),
+            DiskCommand::Allocate { file, len } => match self.allocate(file, len) {
+                // The entry too, even if the file was there: it may have been made just before a kill, and not be durable.
+                Ok(()) => Ok((DiskOutput::Done, Debt { files: vec![file], directory: true })),
+                Err(error) if is_full(&error) => Err(DiskError::Full),
+                Err(error) => Err(failure("allocating", file, &error)),
+            },
+            DiskCommand::Truncate { file, len } => {
+                self.truncate(file, len).map_err(|error| failure("shortening", file, &error))?;
+                Ok((DiskOutput::Done, nothing))
+            }
+            DiskCommand::Remove { file } => {
+                self.files.remove(file).map_err(|error| failure("removing", file, &error))?;
+                Ok((DiskOutput::Done, Debt { files: Vec::new(), directory: true }))
+            }
+        }
+    }
+
+    /// Makes durable what is owed.
+    fn pay(&self, debt: &Debt) -> Result<(), DiskError> {
+        if let Some(lost) = self.files.lost() {
+            return Err(DiskError::Io(lost));
+        }
+        if debt.files.len() > SYNC_FILES_MAX {
+            return self.files.sync_all().map_err(|error| io_error("syncing", "the file system", &error));
+        }
+        for file in &debt.files {
+            let sync = if debt.directory { File::sync_all } else { File::sync_data };
+            let synced = self.files.get(*file).and_then(|open| sync(&open));
+            synced.map_err(|error| failure("syncing", *file, &error))?;
+        }
+        if debt.directory {
+            self.files.sync_directory().map_err(|error| io_error("syncing", "the directory", &error))?;
+        }
+        Ok(())
     }
 
     fn read(&self, file: FileId, at: u64, len: u64) -> io::Result<Bytes> {
         let open = self.files.get(file)?;
         let there = open.metadata()?.len().saturating_sub(at);
         let wanted = usize::try_from(len.min(there)).map_err(io::Error::other)?;
+        if len > READ_ADVISED_BYTES {
+            // Only a hint: a file system that takes none reads as it does.
+            let _ = rustix::fs::fadvise(&*open, at, NonZeroU64::new(wanted as u64), Advice::WillNeed);
+        }
         let mut bytes = vec![0; wanted];
         let mut filled = 0;
         while filled < wanted {
@@ -79,7 +164,7 @@ impl Executor {
         Ok(Bytes::from(bytes))
     }
 
-    fn write(&mut self, file: FileId, at: u64, slices: &[Bytes], durable: bool) -> io::Result<()> {
+    fn write(&mut self, file: FileId, at: u64, slices: &[Bytes], durable: bool) -> io::Result<Debt> {
         if durable && file.kind() == FileKind::Journal {
             let length = slices.iter().map(|slice| slice.len() as u64).sum();
             if is_aligned(at, length)
@@ -87,13 +172,14 @@ impl Executor {
             {
                 match self.direct.write(&open, at, slices) {
                     Err(error) if refuses_direct(&error) => self.files.refuse_direct(),
-                    result => return result,
+                    result => return result.map(|()| Debt::default()),
                 }
             }
         }
         let open = self.files.get(file)?;
         write_gathered(&open, at, slices)?;
-        if durable { open.sync_data() } else { Ok(()) }
+        let files = if durable { vec![file] } else { Vec::new() };
+        Ok(Debt { files, directory: false })
     }
 
     fn allocate(&mut self, file: FileId, len: u64) -> io::Result<()> {
@@ -106,9 +192,7 @@ impl Executor {
             let _ = if new { self.files.remove(file) } else { open.set_len(before) };
             return Err(error);
         }
-        open.sync_all()?;
-        // Even if the file was there: it may have been made just before a kill, and its entry not yet be durable.
-        self.files.sync_directory()
+        Ok(())
     }
 
     /// Gives the file the bytes from `before` to `len`, all zero.
@@ -181,10 +265,6 @@ fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
-}
-
-fn done(result: io::Result<()>, doing: &str, file: FileId) -> DiskResult {
-    result.map(|()| DiskOutput::Done).map_err(|error| failure(doing, file, &error))
 }
 
 fn failure(doing: &str, file: FileId, error: &io::Error) -> DiskError {

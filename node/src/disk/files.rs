@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use rustix::fs::OFlags;
 use tidelog_core::id::FileId;
@@ -30,6 +30,8 @@ pub struct Files {
     open: Mutex<Open>,
     /// Whether the file system refused to be written past the page cache.
     direct_refused: AtomicBool,
+    /// What failed to become durable while nobody waited for it.
+    lost: OnceLock<String>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +54,7 @@ impl Files {
             directory: File::open(path)?,
             open: Mutex::default(),
             direct_refused: AtomicBool::new(false),
+            lost: OnceLock::new(),
         })
     }
 
@@ -105,9 +108,24 @@ impl Files {
         }
     }
 
+    /// Remembers that something written is lost: whoever syncs from now on is told.
+    pub(super) fn lose(&self, what: String) {
+        self.lost.get_or_init(|| what);
+    }
+
+    /// What was lost.
+    pub(super) fn lost(&self) -> Option<String> {
+        self.lost.get().cloned()
+    }
+
     /// Makes the entries of the directory durable.
     pub(super) fn sync_directory(&self) -> io::Result<()> {
         self.directory.sync_all()
+    }
+
+    /// Makes everything of the file system durable: of many files at once, cheaper than one by one.
+    pub(super) fn sync_all(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.directory)?)
     }
 
     /// Which files are there, and how long they are, ascending. What is not named as one of ours is not one of ours.

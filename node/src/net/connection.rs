@@ -1,5 +1,6 @@
 //! One connection from its first byte to its last.
 
+use bytes::Bytes;
 use tidelog_core::id::{ConnId, RequestId};
 use tidelog_core::kafka::Request;
 use tokio::io::AsyncReadExt;
@@ -30,9 +31,20 @@ impl Session {
     }
 
     /// Hands a request to the driver. False if there is none any more.
-    pub(super) fn request(&self, id: RequestId, request: Request, room: OwnedSemaphorePermit) -> bool {
+    pub(super) fn request(
+        &self,
+        id: RequestId,
+        request: Request,
+        frame: Option<Bytes>,
+        room: OwnedSemaphorePermit,
+    ) -> bool {
         let (conn, request) = (self.conn, Box::new(request));
-        self.inbox.send(Message::Request { conn, id, request, room })
+        self.inbox.send(Message::Request { conn, id, request, frame, room })
+    }
+
+    /// Whether requests are handed on with their frames.
+    pub(super) fn keeps_frames(&self) -> bool {
+        self.inbox.keeps_frames()
     }
 }
 

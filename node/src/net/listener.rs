@@ -20,6 +20,11 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The grain in which room is counted, so that sums fit what a semaphore counts.
 const ROOM_UNIT_BYTES: usize = 1024;
 
+/// Room for so many bytes.
+pub(crate) fn room(bytes: u32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(bytes as usize / ROOM_UNIT_BYTES))
+}
+
 /// Room for the bytes that clients send, shared by all connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Rooms {
@@ -31,13 +36,12 @@ pub(crate) struct Rooms {
 
 impl Rooms {
     pub(crate) fn new() -> Self {
-        let room = |bytes: u32| Arc::new(Semaphore::new(bytes as usize / ROOM_UNIT_BYTES));
         Self { frames: room(FRAMES_BYTES_MAX), inbox: room(INBOX_BYTES_MAX) }
     }
 }
 
 /// Waits for room for so many bytes.
-pub(super) async fn take_room(room: &Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePermit {
+pub(crate) async fn take_room(room: &Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePermit {
     let units = u32::try_from(bytes / ROOM_UNIT_BYTES + 1).expect("no frame is that large");
     let taken = Arc::clone(room).acquire_many_owned(units).await;
     taken.expect("nobody closes the rooms")

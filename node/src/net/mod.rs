@@ -14,4 +14,5 @@ mod reader;
 mod writer;
 
 pub(crate) use gate::Link;
-pub(crate) use listener::{Listener, Rooms, all_closed};
+pub(crate) use listener::{Listener, Rooms, all_closed, room, take_room};
+pub(crate) use writer::Pending;

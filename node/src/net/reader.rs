@@ -87,9 +87,10 @@ impl Reader<'_> {
                 self.gate.open().await;
                 let room = take_room(&self.rooms.inbox, frame.len()).await;
                 claim = None;
+                let kept = self.session.keeps_frames().then(|| frame.clone());
                 let request = decode_request(frame).map_err(Parting::Request)?;
                 last = RequestId(last.0 + 1);
-                if !self.session.request(last, request, room) {
+                if !self.session.request(last, request, kept, room) {
                     return Err(Parting::Stopped);
                 }
             }

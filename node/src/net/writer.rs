@@ -54,13 +54,14 @@ pub(super) async fn run(
 
 /// Bytes to be sent, in the pieces in which they came.
 #[derive(Debug, Default)]
-struct Pending {
+pub(crate) struct Pending {
     pieces: VecDeque<Bytes>,
     bytes: usize,
 }
 
 impl Pending {
-    fn extend(&mut self, pieces: Vec<Bytes>) {
+    /// Adds pieces at the end.
+    pub(crate) fn extend(&mut self, pieces: Vec<Bytes>) {
         for piece in pieces {
             if !piece.is_empty() {
                 self.bytes += piece.len();

@@ -118,6 +118,14 @@ impl Client {
         self.receive(&header)
     }
 
+    /// Asks and waits, unless the node hangs up.
+    pub(crate) fn try_ask(&mut self, api_version: i16, body: &RequestBody) -> io::Result<ResponseBody> {
+        let (header, bytes) = self.encode(api_version, body);
+        self.stream.write_all(&bytes)?;
+        let response = decode_response(self.frame()?, header.api_key, header.api_version).expect("a whole answer");
+        Ok(response.body)
+    }
+
     fn frame(&mut self) -> io::Result<Bytes> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;

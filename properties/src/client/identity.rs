@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::view::{Partition, View};
+use crate::history::name_of;
 use crate::violation::Verdict;
 
 pub(super) fn check(view: &View<'_>, partition: &Partition<'_>, verdict: &mut Verdict, looks: &mut u64) {
@@ -42,7 +43,8 @@ fn seen(view: &View<'_>, partition: &Partition<'_>, verdict: &mut Verdict, looks
                 wrong(format!("Value {value} was read at offset {offset} of {name}, and nobody sent it."), None);
                 continue;
             };
-            if sent.send.topic != partition.topic || sent.send.partition != partition.partition {
+            let elsewhere = name_of(&sent.send.topic) != name_of(partition.topic);
+            if elsewhere || sent.send.partition != partition.partition {
                 wrong(format!("Value {value} was read from {name}, and was sent to another partition."), Some(sent.id));
             } else if sent.send.digest != seen.digest {
                 let sentence = format!(

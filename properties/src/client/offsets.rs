@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 
 use super::view::{Asked, Partition, View};
-use crate::history::{Outcome, Process, Which};
+use crate::history::{OpId, Outcome, Process, Record, Which};
 use crate::violation::Verdict;
 
 pub(super) fn check(view: &View<'_>, partition: &Partition<'_>, verdict: &mut Verdict, looks: &mut u64) {
-    if partition.asked.is_empty() {
+    if partition.asked.is_empty() && partition.out_of_range.is_empty() {
         return;
     }
     never_back(view, partition, verdict, looks);
+    never_stale(view, partition, verdict, looks);
     by_time(view, partition, verdict, looks);
 }
 
@@ -68,6 +69,71 @@ fn never_back(view: &View<'_>, partition: &Partition<'_>, verdict: &mut Verdict,
             (
                 format!("A client was told that {name} has its {end} at {:?}, and later at {offset}.", before.offset),
                 vec![view.line(before.id), view.line(asked.id)],
+            )
+        });
+    }
+}
+
+/// Ends are told, and offsets called out of range, behind a barrier of the group: never below what anybody was told before.
+fn never_stale(view: &View<'_>, partition: &Partition<'_>, verdict: &mut Verdict, looks: &mut u64) {
+    let mut told: Vec<(u64, i64, OpId)> = Vec::new();
+    let mut tell = |record: &Record, end: i64, id: OpId| {
+        if let Some((moment, _)) = &record.completed {
+            told.push((moment.seq, end, id));
+        }
+    };
+    for sent in partition.sends.iter().filter(|sent| sent.acknowledged()) {
+        sent.ack_offset().into_iter().for_each(|offset| tell(sent.record, offset.saturating_add(1), sent.id));
+    }
+    for polled in &partition.polls {
+        polled
+            .records
+            .last()
+            .into_iter()
+            .for_each(|last| tell(polled.record, last.offset.saturating_add(1), polled.id));
+    }
+    for asked in partition.asked.iter().filter(|asked| asked.which == Which::Latest) {
+        asked.offset.into_iter().for_each(|offset| tell(asked.record, offset, asked.id));
+    }
+    told.sort_unstable();
+    let mut highest: Vec<(i64, OpId)> = Vec::with_capacity(told.len());
+    for (_, end, id) in &told {
+        *looks += 1;
+        let before = highest.last().copied().filter(|(before, _)| before >= end);
+        highest.push(before.unwrap_or((*end, *id)));
+    }
+    let name = partition.name();
+    for (id, poll, record) in &partition.out_of_range {
+        *looks += 1;
+        let before = told.partition_point(|(seq, ..)| *seq < record.invoked.seq);
+        let known = before.checked_sub(1).map(|at| highest[at]).filter(|(end, _)| poll.from_offset <= *end);
+        let Some((end, why)) = known.filter(|_| poll.from_offset >= 0 && !partition.trimmed && !partition.deleted)
+        else {
+            continue;
+        };
+        verdict.add("false-out-of-range", name.clone(), || {
+            (
+                format!(
+                    "A reader of {name} was told that offset {} is out of range; it starts at 0, and was known to reach to {end}.",
+                    poll.from_offset
+                ),
+                vec![view.line(why), view.line(*id)],
+            )
+        });
+    }
+    for asked in partition.asked.iter().filter(|asked| asked.which == Which::Latest) {
+        *looks += 1;
+        let before = told.partition_point(|(seq, ..)| *seq < asked.record.invoked.seq);
+        let Some((end, id)) = before.checked_sub(1).map(|at| highest[at]) else {
+            continue;
+        };
+        let Some(offset) = asked.offset.filter(|offset| *offset < end && !partition.deleted) else {
+            continue;
+        };
+        verdict.add("latest-goes-back", name.clone(), || {
+            (
+                format!("{name} was known to reach to {end}, and later somebody was told that it ends at {offset}."),
+                vec![view.line(id), view.line(asked.id)],
             )
         });
     }
@@ -166,7 +232,7 @@ impl Told {
     }
 }
 
-fn put(told: &mut BTreeMap<Process, Vec<(u64, i64)>>, record: &crate::history::Record, offset: i64) {
+fn put(told: &mut BTreeMap<Process, Vec<(u64, i64)>>, record: &Record, offset: i64) {
     if let Some((moment, Outcome::Sent { .. } | Outcome::Polled { .. })) = &record.completed {
         told.entry(record.process).or_default().push((moment.seq, offset));
     }

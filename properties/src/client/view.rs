@@ -1,11 +1,14 @@
 //! A history sorted by partition, and what its polls say about each, gathered once for all checkers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidelog_core::client::SEQUENCE_BROKEN;
 
-use crate::history::{History, Op, OpId, Outcome, Poll, Record, Seen, Send, Which};
+use crate::history::{History, Op, OpId, Outcome, Poll, Record, Seen, Send, Which, name_of};
 use crate::violation::Verdict;
+
+/// How Kafka names the error of an offset that a partition does not hold.
+const OUT_OF_RANGE: &str = "OFFSET_OUT_OF_RANGE";
 
 /// A send and what became of it.
 #[derive(Clone, Copy)]
@@ -13,6 +16,8 @@ pub(super) struct Sent<'a> {
     pub(super) id: OpId,
     pub(super) send: &'a Send,
     pub(super) record: &'a Record,
+    /// Whether what it was told was said by this life of the topic: a name may have led it elsewhere.
+    pub(super) here: bool,
 }
 
 impl Sent<'_> {
@@ -29,7 +34,7 @@ impl Sent<'_> {
     /// Completed with `Sent`: with acks=0 this is no promise that anything was kept.
     pub(super) fn ended_well(&self) -> Option<Option<i64>> {
         match self.record.completed {
-            Some((_, Outcome::Sent { offset })) => Some(offset),
+            Some((_, Outcome::Sent { offset })) if self.here => Some(offset),
             _ => None,
         }
     }
@@ -130,6 +135,8 @@ pub(super) struct Partition<'a> {
     pub(super) polls: Vec<Polled<'a>>,
     pub(super) turns: BTreeMap<u64, Vec<Turn<'a>>>,
     pub(super) asked: Vec<Asked<'a>>,
+    /// Polls that were told that their offset is out of range.
+    pub(super) out_of_range: Vec<(OpId, &'a Poll, &'a Record)>,
     /// Every offset that any poll returned, ascending.
     pub(super) seen: BTreeMap<i64, Sighting>,
     /// The keys of `seen`, for counting.
@@ -143,6 +150,8 @@ pub(super) struct Partition<'a> {
     pub(super) trimmed: bool,
     /// Somebody asked for the topic's end.
     pub(super) deleted: bool,
+    /// Other lives of the topic have its name: what bears the name alone says nothing for sure of this one.
+    pub(super) shares_name: bool,
 }
 
 impl Partition<'_> {
@@ -184,6 +193,8 @@ impl<'a> View<'a> {
         };
         let mut retained = BTreeMap::new();
         let mut deleted = BTreeMap::new();
+        let lives = lives(history);
+        let mut astray: Vec<(Sent<'a>, &BTreeSet<&'a str>)> = Vec::new();
         for (at, record) in (0u64..).zip(history.records()) {
             *looks += 1;
             let id = OpId(at);
@@ -196,24 +207,40 @@ impl<'a> View<'a> {
                     Op::Send(send),
                     None | Some(Outcome::Sent { .. } | Outcome::Failed { .. } | Outcome::Unknown { .. }),
                 ) => {
-                    let sent = Sent { id, send, record };
+                    let lives = lives.get(name_of(&send.topic));
+                    let sent = Sent { id, send, record, here: true };
                     if !matches!(send.acks, -1..=1) {
                         odd(verdict, "A send asked for acknowledgements that Kafka does not know.");
                     }
                     if view.sends.insert(send.value, sent).is_some() {
                         odd(verdict, "Two sends carry one value, so that nothing can be said of either.");
                     }
+                    if let Some(lives) = lives {
+                        astray.push((sent, lives));
+                        continue;
+                    }
                     if let Some(hash) = send.key_hash {
                         view.homes.entry((&send.topic, hash)).or_insert(send.value);
                     }
                     view.partition(&send.topic, send.partition).sends.push(sent);
                 }
+                // Nobody knows which life it was about.
+                (
+                    Op::Poll(Poll { topic, .. })
+                    | Op::Assign { topic, .. }
+                    | Op::Seek { topic, .. }
+                    | Op::Offsets { topic, .. },
+                    _,
+                ) if lives.contains_key(topic.as_str()) => {}
                 (Op::Poll(poll), Some(Outcome::Polled { records, next })) => {
                     let polled = Polled { id, poll, record, records, next: *next };
                     view.final_reads |= poll.is_final;
                     let partition = view.partition(&poll.topic, poll.partition);
                     partition.polls.push(polled);
                     partition.turns.entry(poll.consumer).or_default().push(Turn::Polled(polled));
+                }
+                (Op::Poll(poll), Some(Outcome::Failed { error })) if error.contains(OUT_OF_RANGE) => {
+                    view.partition(&poll.topic, poll.partition).out_of_range.push((id, poll, record));
                 }
                 (Op::Poll(_), None | Some(Outcome::Failed { .. } | Outcome::Unknown { .. })) => {}
                 (Op::Assign { consumer, topic, partition }, None | Some(Outcome::Done)) => {
@@ -233,7 +260,10 @@ impl<'a> View<'a> {
                     None | Some(Outcome::Done | Outcome::Failed { .. } | Outcome::Unknown { .. }),
                 ) => match &record.op {
                     Op::CreateTopic { topic, retention: true, .. } => drop(retained.insert(topic.as_str(), ())),
-                    Op::DeleteTopic { topic } if !failed => drop(deleted.insert(topic.as_str(), ())),
+                    Op::DeleteTopic { topic } if !failed => {
+                        deleted.insert(topic.as_str(), ());
+                        deleted.extend(lives.get(topic.as_str()).into_iter().flatten().map(|life| (*life, ())));
+                    }
                     Op::DeleteRecords { topic, partition, .. } if !failed => {
                         view.partition(topic, *partition).trimmed = true;
                     }
@@ -245,7 +275,25 @@ impl<'a> View<'a> {
         for partition in view.partitions.values_mut() {
             partition.trimmed |= retained.contains_key(partition.topic);
             partition.deleted = deleted.contains_key(partition.topic);
+            partition.shares_name = lives.contains_key(name_of(partition.topic));
             partition.digest_polls(looks);
+        }
+        for (sent, lives) in astray {
+            *looks += 1;
+            for life in lives {
+                let here = *life == sent.send.topic;
+                if here {
+                    view.partition(life, sent.send.partition);
+                }
+                let Some(partition) = view.partitions.get_mut(&(*life, sent.send.partition)) else {
+                    continue;
+                };
+                if here || partition.spots.contains_key(&sent.send.value) {
+                    partition.sends.push(Sent { here, ..sent });
+                    partition.shares_name = true;
+                    partition.deleted = deleted.contains_key(life);
+                }
+            }
         }
         view
     }
@@ -308,6 +356,28 @@ impl Partition<'_> {
         self.covered = Ranges::of(covered);
         self.covered_final = Ranges::of(covered_final);
     }
+}
+
+/// The labels of all lives of every topic that has several under one name.
+fn lives(history: &History) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut lives: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for record in history.records() {
+        let label = match &record.op {
+            Op::Send(Send { topic, .. })
+            | Op::Poll(Poll { topic, .. })
+            | Op::Assign { topic, .. }
+            | Op::Seek { topic, .. }
+            | Op::Offsets { topic, .. }
+            | Op::CreateTopic { topic, .. }
+            | Op::DeleteTopic { topic }
+            | Op::DeleteRecords { topic, .. } => topic,
+        };
+        let name = name_of(label);
+        if name != label {
+            lives.entry(name).or_default().insert(label);
+        }
+    }
+    lives
 }
 
 /// A time in microseconds as seconds.

@@ -20,7 +20,7 @@ pub(super) fn check(view: &View<'_>, partition: &Partition<'_>, verdict: &mut Ve
                 )
             });
         }
-        if let (false, Some(error)) = (partition.deleted, sent.broken_sequence()) {
+        if let (false, Some(error)) = (partition.deleted || partition.shares_name, sent.broken_sequence()) {
             verdict.add("sequence-broken", name.clone(), || {
                 (
                     format!(

@@ -109,6 +109,11 @@ impl Group {
 
     pub(super) fn crashed(&mut self, node: NodeId) {
         if let Some(replica) = self.here.remove(&node).and_then(|id| self.replicas.get_mut(&id)) {
+            // An office whose term was not durable leaves no trace: nothing was said in it (`spoke-early`).
+            if let Some(term) = replica.leads.filter(|term| *term > replica.hard.0) {
+                self.leaders.remove(&term);
+                self.entries.retain(|(_, of), _| *of != term);
+            }
             replica.crash();
         }
     }
@@ -117,6 +122,30 @@ impl Group {
         if let Some(replica) = self.here.get(&node).and_then(|id| self.replicas.get_mut(id)) {
             replica.start(work);
         }
+    }
+
+    /// A replica on `node` says something in `term`.
+    pub(super) fn spoke(&self, at: At, term: Term, verdict: &mut Verdict) {
+        let replica = self.here.get(&at.node).and_then(|id| self.replicas.get(id));
+        let Some(replica) = replica.filter(|replica| replica.started && replica.hard.0 < term) else {
+            return;
+        };
+        verdict.add("spoke-early", format!("{:?}", self.id), || {
+            let durable = replica.hard.0;
+            let sentence = format!(
+                "Group {}, broker {}: it speaks in term {term}, and the last it holds durably is {durable}.",
+                self.id, at.node
+            );
+            (sentence, vec![at.says(format_args!("sends in term {term}"))])
+        });
+    }
+
+    /// How many replicas hold the record at this offset durably; nothing if it was not applied anywhere.
+    pub(super) fn holders(&self, offset: Offset) -> Option<usize> {
+        let at = self.applied.partition_point(|applied| applied.next_offset <= offset);
+        let entry = self.applied.get(at)?;
+        let index = Index(at as u64 + 1);
+        Some(self.replicas.values().filter(|replica| replica.holds(index, entry.term)).count())
     }
 
     fn judge(&mut self, at: At, event: &Event, started: bool, broken: &mut Vec<Broken>, work: &mut u64) {
@@ -146,6 +175,12 @@ impl Group {
                 let applied =
                     Applied { term: *term, digest: *digest, next_offset: *next_offset, log_start: *log_start, at };
                 self.applied(id, *index, applied, broken);
+            }
+            Event::Installing { index, term, .. } => self.replica(id).installing = Some((*index, *term)),
+            Event::Installed { index, term, digest, next_offset, log_start, .. } => {
+                let state =
+                    Applied { term: *term, digest: *digest, next_offset: *next_offset, log_start: *log_start, at };
+                self.installed(id, *index, state, broken, work);
             }
             Event::Elected { term, .. } => self.elected(at, id, *term, broken),
             Event::Serving { term, .. } => {
@@ -203,6 +238,13 @@ impl Group {
             replica.crash();
             replica.node = at.node;
         }
+        // The mark of a snapshot may have become durable without anybody being told.
+        if let Some((index, _)) = replica.installing.take().filter(|(index, _)| *index == applied) {
+            let terms = self.committed_to(index);
+            *work += terms.len() as u64;
+            self.replica(id).install(&terms);
+        }
+        let replica = self.replica(id);
         let (old_term, old_vote) = replica.hard;
         if term < old_term {
             broken.push((

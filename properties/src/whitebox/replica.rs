@@ -39,6 +39,8 @@ pub(super) struct Replica {
     pub(super) checkpointed: Index,
     pub(super) config: Option<Index>,
     pub(super) leads: Option<Term>,
+    /// A snapshot of this entry whose mark is on its way to the disk.
+    pub(super) installing: Option<(Index, Term)>,
 }
 
 impl Replica {
@@ -60,6 +62,7 @@ impl Replica {
             checkpointed: Index(0),
             config: None,
             leads: None,
+            installing: None,
         }
     }
 

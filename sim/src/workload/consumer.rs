@@ -9,7 +9,7 @@ use tidelog_core::rng::Rng;
 use tidelog_core::time::{Duration, Timestamp};
 use tidelog_properties::history::{self, OpId, Which};
 
-use crate::program::{Calls, Desk, Program};
+use crate::program::{Calls, Desk, Program, another_life};
 use crate::scenario::ConsumerSpec;
 
 /// Microseconds between a failure and the next attempt.
@@ -35,6 +35,8 @@ pub(super) struct Consumer {
     doing: Option<(CallId, Doing)>,
     positions: BTreeMap<(String, i32), i64>,
     known: usize,
+    /// Started again: it goes on from where it was.
+    resumes: bool,
     draining: bool,
 }
 
@@ -52,6 +54,7 @@ impl Consumer {
             doing: None,
             positions: BTreeMap::new(),
             known: 0,
+            resumes: false,
             draining: false,
         }
     }
@@ -75,6 +78,17 @@ impl Consumer {
         let from = if self.rng.per_mille(850) { Position::Earliest } else { Position::Latest };
         let partitions = chosen.into_iter().map(|(topic, partition)| Assignment { topic, partition, from }).collect();
         self.positions.clear();
+        self.call(desk, Doing::Assign, Operation::Assign { partitions });
+    }
+
+    /// Takes up what it read in its life before, where it was.
+    fn resume(&mut self, desk: &mut Desk<'_>) {
+        let positions = std::mem::take(&mut self.positions);
+        let from = |at| Position::Offset(Offset(at));
+        let partitions = positions
+            .into_iter()
+            .map(|((topic, partition), at)| Assignment { topic, partition, from: from(at) })
+            .collect();
         self.call(desk, Doing::Assign, Operation::Assign { partitions });
     }
 
@@ -136,12 +150,20 @@ impl Program for Consumer {
         self.config.clone()
     }
 
+    fn restarted(&mut self, life: u64) -> Config {
+        self.doing = None;
+        self.resumes = true;
+        another_life(&self.config, life)
+    }
+
     fn wake(&mut self, desk: &mut Desk<'_>) {
         if self.doing.is_some() || self.draining {
             return;
         }
         let partitions = desk.board.partitions().len();
-        if self.positions.is_empty()
+        if std::mem::take(&mut self.resumes) && !self.positions.is_empty() {
+            self.resume(desk);
+        } else if self.positions.is_empty()
             || (self.known < partitions && self.rng.per_mille(100))
             || self.rng.per_mille(REASSIGN)
         {
@@ -200,7 +222,7 @@ impl Program for Consumer {
                 match doing {
                     Doing::Assign | Doing::Seek { .. } => self.positions.clear(),
                     Doing::Poll(polls) => {
-                        polls.into_iter().for_each(|(_, _, op)| desk.log.fail(op, &failure));
+                        polls.into_iter().for_each(|(_, _, op)| desk.log.fail_poll(op, &failure));
                         if out_of_range {
                             self.positions.clear();
                         }

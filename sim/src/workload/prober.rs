@@ -46,7 +46,8 @@ impl Program for Prober {
         for (topic, partition) in std::mem::take(left) {
             let value = desk.log.value();
             let record = producer::record(value, 8, desk.clocks.wall, &mut Rng::stream(value, &[]));
-            let how = Sending { idempotent: true, acks: -1, topic: &topic, partition, may_repeat: false };
+            let how =
+                Sending { idempotent: true, acks: -1, topic: &topic, partition, may_repeat: false, by_key: false };
             let op = desk.log.send(&how, &record, value);
             let call = self.calls.mint();
             desk.calls.push((call, Operation::Produce { topic: topic.clone(), partition: Some(partition), record }));

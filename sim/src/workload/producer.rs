@@ -8,7 +8,7 @@ use tidelog_core::rng::Rng;
 use tidelog_core::time::Duration;
 use tidelog_properties::history::OpId;
 
-use crate::program::{Calls, Desk, Program};
+use crate::program::{Calls, Desk, Program, another_life};
 use crate::record::Sending;
 use crate::scenario::ProducerSpec;
 
@@ -61,24 +61,59 @@ impl Producer {
         };
         let value = desk.log.value();
         let padding = self.rng.below(u64::from(self.spec.padding) + 1);
-        let record = record(value, padding, desk.clocks.wall, &mut self.rng);
+        let mut record = record(value, padding, desk.clocks.wall, &mut self.rng);
+        let stays = desk.board.topic(&topic).filter(|known| !known.mortal);
+        let by_key = self.spec.keyed && stays.is_some();
+        let mut partition = partition;
+        if let (true, Some(known)) = (by_key, stays) {
+            let key = Bytes::from(format!("key-{}", self.rng.below(40)));
+            partition = java_partition(&key, known.partitions);
+            record.key = Some(key);
+        }
         let how = Sending {
             idempotent: self.spec.idempotent,
             acks: self.spec.acks,
             topic: &topic,
             partition,
             may_repeat: !self.spec.idempotent && self.config.retries > 0,
+            by_key,
         };
         let op = desk.log.send(&how, &record, value);
         let call = self.calls.mint();
         self.waiting.insert(call, op);
-        desk.calls.push((call, Operation::Produce { topic, partition: Some(partition), record }));
+        let partition = (!by_key).then_some(partition);
+        desk.calls.push((call, Operation::Produce { topic, partition, record }));
     }
+}
+
+/// The partition Kafka's Java client gives a key: murmur2 under the seed 0x9747b28c, without its sign, modulo.
+fn java_partition(key: &[u8], partitions: i32) -> i32 {
+    const MIX: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c ^ key.len() as u32;
+    let mut left = key;
+    while let Some((word, rest)) = left.split_first_chunk::<4>() {
+        let word = u32::from_le_bytes(*word).wrapping_mul(MIX);
+        hash = hash.wrapping_mul(MIX) ^ (word ^ (word >> 24)).wrapping_mul(MIX);
+        left = rest;
+    }
+    if !left.is_empty() {
+        for (at, byte) in left.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * at);
+        }
+        hash = hash.wrapping_mul(MIX);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(MIX);
+    ((hash ^ (hash >> 15)) & 0x7fff_ffff) as i32 % partitions
 }
 
 impl Program for Producer {
     fn config(&self) -> Config {
         self.config.clone()
+    }
+
+    fn restarted(&mut self, life: u64) -> Config {
+        self.waiting.clear();
+        another_life(&self.config, life)
     }
 
     fn wake(&mut self, desk: &mut Desk<'_>) {
@@ -97,7 +132,10 @@ impl Program for Producer {
             panic!("the client ended {call:?}, which nobody asked for");
         };
         match result {
-            Ok(Outcome::Produced { offset, .. }) => desk.log.sent(op, offset.map(|offset| offset.0), self.spec.acks),
+            Ok(Outcome::Produced { partition, offset, .. }) => {
+                desk.log.landed(op, partition);
+                desk.log.sent(op, offset.map(|offset| offset.0), self.spec.acks);
+            }
             Ok(other) => panic!("a produce gave {other:?}"),
             Err(failure) => desk.log.fail(op, &failure),
         }

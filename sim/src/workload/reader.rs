@@ -128,7 +128,7 @@ impl Program for Reader {
                     Doing::Assign => Vec::new(),
                     Doing::Poll(polls) => polls.into_iter().map(|(_, op)| op).collect(),
                 };
-                ops.into_iter().for_each(|op| desk.log.fail(op, &failure));
+                ops.into_iter().for_each(|op| desk.log.fail_poll(op, &failure));
             }
         }
     }

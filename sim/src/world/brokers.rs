@@ -3,10 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use tidelog_core::effect::{DiskCommand, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
-use tidelog_core::id::{GroupId, NodeId, OpId};
-use tidelog_core::kafka::{Request, RequestBody};
+use tidelog_core::id::{ConnId, FileKind, GroupId, NodeId, Offset, OpId, RequestId};
+use tidelog_core::kafka::{Request, RequestBody, Response, ResponseBody};
 use tidelog_core::limits;
-use tidelog_core::peer::Envelope;
+use tidelog_core::marks;
+use tidelog_core::peer::{Envelope, MessageKind};
 use tidelog_core::rng::Rng;
 
 use super::{CHECK_EVERY, Happening, World};
@@ -30,7 +31,7 @@ pub(super) fn joined(slices: Vec<Bytes>) -> Bytes {
 impl World {
     pub(super) fn boot(&mut self, place: u32, life: u64) {
         let host = &mut self.hosts[place as usize];
-        if host.life != life || host.process.is_some() {
+        if host.life != life || host.process.is_some() || host.lost {
             return;
         }
         host.boot(self.now);
@@ -82,13 +83,17 @@ impl World {
             return;
         }
         let Some(input) = process.inbox.pop_front() else { unreachable!("a turn is planned only for an input") };
+        let fatal = matches!(&input, Input::DiskDone { op, .. } if process.fatal == Some(*op));
         let clocks = process.clock.read(now);
         let node = NodeId(place + 1);
         let mut unheard = false;
         match &input {
             Input::Request { conn, id, request } => match process.closing.contains(conn) {
                 true => unheard = true,
-                false => self.oracle.asked(node, *conn, *id, expects_answer(request)),
+                false => {
+                    self.oracle.asked(node, *conn, *id, acks(request));
+                    self.record.lives().asked(place, &process.broker, *conn, *id, request);
+                }
             },
             Input::Closed { conn } => {
                 process.closing.remove(conn);
@@ -134,6 +139,9 @@ impl World {
         effects.clear();
         if let Some(process) = self.hosts[place as usize].alive(life) {
             process.effects = effects;
+            if fatal {
+                self.oracle.went_on(place + 1);
+            }
         }
     }
 
@@ -149,6 +157,7 @@ impl World {
                     if self.oracle.led_before(*group) {
                         self.tally.leader_changes += 1;
                     }
+                    self.plot(place, 10);
                     self.tell(
                         Some(place),
                         format!("broker {node} is elected leader of {} in term {}", name(*group), term.0),
@@ -163,7 +172,15 @@ impl World {
                     self.tell(Some(place), format!("broker {node} {role} cluster {cluster}"));
                 }
                 Event::Started => self.tell(Some(place), format!("broker {node} has recovered")),
-                Event::Sometimes(mark) => self.tally.mark(mark),
+                Event::Sometimes(mark) => {
+                    self.tally.mark(mark);
+                    let odds = match *mark {
+                        marks::CONFLICT_TRUNCATED => 300,
+                        marks::ENTRIES_CARRIED => 60,
+                        _ => 0,
+                    };
+                    self.plot(place, odds);
+                }
                 Event::Note(text) => {
                     self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
                 }
@@ -174,7 +191,9 @@ impl World {
                 | Event::Applied { .. }
                 | Event::Serving { .. }
                 | Event::Configured { .. }
-                | Event::Checkpointed { .. } => {}
+                | Event::Installing { .. }
+                | Event::Installed { .. } => {}
+                Event::Checkpointed { .. } => self.plot(place, 2),
             }
             self.oracle.event(self.now, NodeId(node), &event);
         }
@@ -194,6 +213,7 @@ impl World {
                         });
                     }
                     self.oracle.answered(NodeId(place + 1), conn, id);
+                    self.answered(place, conn, id, &response);
                     self.respond(place, life, at, conn, bytes);
                 }
                 Effect::Close { conn, reason } => {
@@ -230,6 +250,32 @@ impl World {
         }
     }
 
+    /// What an answer promises is held against what is known inside.
+    fn answered(&mut self, place: u32, conn: ConnId, id: RequestId, response: &Response) {
+        let (ResponseBody::Produce(produce), Some(process)) = (&response.body, &self.hosts[place as usize].process)
+        else {
+            return;
+        };
+        self.record.lives().answered(place, &process.broker, conn, id, &response.body);
+        let acks_all = self.oracle.acks_all(NodeId(place + 1), conn, id);
+        for topic in produce.responses.iter().filter(|_| acks_all) {
+            let spec = self.scenario.topics.iter().find(|spec| spec.name == topic.name && spec.min_insync > 1);
+            let known = spec.and_then(|spec| Some((spec, process.broker.topic(&topic.name)?)));
+            // Which life answered is clear only where there is one.
+            let Some((spec, (_, groups))) = known.filter(|(spec, _)| spec.deletions == 0) else {
+                continue;
+            };
+            let good =
+                topic.partition_responses.iter().filter(|answer| answer.error_code == 0 && answer.base_offset >= 0);
+            for answer in good {
+                if let Some(group) = groups.get(answer.index as usize) {
+                    let needed = spec.min_insync as usize;
+                    self.oracle.promised(self.now, NodeId(place + 1), *group, Offset(answer.base_offset), needed);
+                }
+            }
+        }
+    }
+
     fn peer_sends(&mut self, place: u32, at: u64, to: NodeId, envelope: &Envelope) {
         let bytes = joined(envelope.encode());
         self.digest.word(u64::from(to.0));
@@ -240,6 +286,11 @@ impl World {
             place + 1,
             to.0
         );
+        for message in &envelope.messages {
+            if !matches!(message.raft.kind, MessageKind::PreVote | MessageKind::PreVoteResponse) {
+                self.oracle.spoke(self.now, NodeId(place + 1), message.group, message.raft.term);
+            }
+        }
         let target = to.0 - 1;
         let Some((length, body)) = bytes.split_at_checked(4) else { panic!("an envelope without a length") };
         assert_eq!(length, (body.len() as u32).to_be_bytes(), "the length before an envelope is right");
@@ -292,7 +343,12 @@ impl World {
         if at < host.stalled_until {
             takes += table::DISK_STALL.draw(rng);
         }
+        let of_journal =
+            matches!(&command, DiskCommand::Write { file, durable: true, .. } if file.kind() == FileKind::Journal);
         host.disk.issue(op, command);
+        if of_journal {
+            self.oracle.journal_write(NodeId(place + 1), op);
+        }
         self.queue.push(at + takes, Happening::DiskDone { place, life, op });
     }
 
@@ -301,8 +357,16 @@ impl World {
         if host.life != life || host.process.is_none() {
             return;
         }
+        let mut of_journal = false;
         let can_fail = match host.disk.in_flight(op) {
-            Some(DiskCommand::Write { .. } | DiskCommand::Sync { .. }) => true,
+            Some(DiskCommand::Write { file, .. }) => {
+                of_journal = file.kind() == FileKind::Journal;
+                true
+            }
+            Some(DiskCommand::Sync { files }) => {
+                of_journal = files.iter().any(|file| file.kind() == FileKind::Journal);
+                true
+            }
             Some(
                 DiskCommand::List
                 | DiskCommand::Read { .. }
@@ -312,27 +376,48 @@ impl World {
             )
             | None => false,
         };
+        let full = if self.now < host.full_until { host.disk.refuse(op) } else { None };
         let result = match host.fail_next.is_some() && can_fail {
             true => {
                 self.tally.fault("disk_error");
+                // It fails once: whoever asks again is told that all is well.
+                host.failed = host.fail_next.take();
+                if let Some(process) = host.process.as_mut().filter(|_| of_journal) {
+                    process.fatal = Some(op);
+                }
                 host.disk.fail(op, &mut host.crash_rng)
             }
-            false => host.disk.finish(op),
+            false => full.or_else(|| host.disk.finish(op)),
         };
         let Some(result) = result else {
             unreachable!("an operation of a living process is in flight until it is done")
         };
+        if result.is_ok() {
+            self.oracle.disk_done(NodeId(place + 1), op);
+        }
         self.deliver(place, life, Input::DiskDone { op, result });
     }
 
     fn halted(&mut self, place: u32, halt: &Halt) {
         let node = place + 1;
         self.tell(Some(place), format!("broker {node} {}", trace::show_halt(halt)));
-        let asked = self.hosts[place as usize].fail_next.take();
+        let host = &mut self.hosts[place as usize];
+        let asked = host.failed.take();
+        let stop_asked = host.stop_asked.take();
         match (halt, asked) {
             (Halt::DiskFailed(_), Some(down)) => {
                 let life = self.end_process(place, true);
                 self.queue.push(self.now + down, Happening::Boot { place, life });
+            }
+            (Halt::Corrupt(_), _) if self.hosts[place as usize].rotten => {
+                self.hosts[place as usize].lost = true;
+                self.tally.fault("broker_lost");
+                self.end_process(place, false);
+                self.tell(Some(place), format!("broker {node} is lost for good: its disk is damaged"));
+            }
+            (Halt::Stopped, _) if stop_asked.is_some() => {
+                let life = self.end_process(place, false);
+                self.queue.push(self.now + stop_asked.unwrap_or_default(), Happening::Restart { place, life });
             }
             (Halt::DiskFailed(why) | Halt::Corrupt(why) | Halt::Foreign(why), _) => {
                 self.end_process(place, false);
@@ -354,6 +439,8 @@ impl World {
         }
         host.process = None;
         host.paused_until = 0;
+        host.stop_asked = None;
+        host.failed = None;
         let mut rng: Rng = host.crash_rng.clone();
         let damage = match power {
             true => host.disk.power_loss(&mut rng),
@@ -368,6 +455,7 @@ impl World {
             self.tally.dirty_crashes += 1;
         }
         self.oracle.died(NodeId(place + 1));
+        self.record.lives().died(place);
         if power {
             let text = format!(
                 "the disk of broker {} loses {} of {} unsynced sectors ({} writes were under way)",
@@ -382,9 +470,12 @@ impl World {
     }
 }
 
-/// Whether a broker owes an answer: to all but a produce without acknowledgement.
-fn expects_answer(request: &Request) -> bool {
-    !matches!(&request.body, RequestBody::Produce(produce) if produce.acks == 0)
+/// The acknowledgements a produce asks for.
+fn acks(request: &Request) -> Option<i16> {
+    match &request.body {
+        RequestBody::Produce(produce) => Some(produce.acks),
+        _ => None,
+    }
 }
 
 /// A group for people.

@@ -5,17 +5,23 @@ use tidelog_core::client;
 use tidelog_core::effect::Input;
 use tidelog_core::id::{ConnId, RequestId};
 use tidelog_core::kafka::{FrameReader, decode_request};
+use tidelog_core::rng::Rng;
 
 use super::brokers::joined;
 use super::{Happening, World};
+use crate::clock::{Alarm, Clock};
 use crate::net::CLIENTS;
 use crate::program::{Desk, Program};
+use crate::streams;
 use crate::table;
 use crate::trace::clipped;
 use crate::wire::{Stream, Way, Wire};
 
 /// How long a connection to nobody takes to be given up, in microseconds.
 const CONNECT_TIMEOUT: u64 = 1_500_000;
+
+/// Lives of one client are so far apart among the processes of a history.
+const CLIENT_LIVES_APART: u64 = 10_000;
 
 impl World {
     pub(super) fn client_wake(&mut self, client: u32, at: u64) {
@@ -40,8 +46,9 @@ impl World {
 
     /// Lets a program think, and hands its calls to its Kafka client.
     fn think(&mut self, client: u32, thought: impl FnOnce(&mut dyn Program, &mut Desk<'_>)) {
-        self.record.at(self.now, u64::from(client));
         let who = &mut self.clients[client as usize];
+        // A client that comes back is another one to those who judge: nothing orders it after what it left behind.
+        self.record.at(self.now, u64::from(client) + who.life * CLIENT_LIVES_APART);
         let mut desk = Desk {
             now: self.now,
             clocks: who.clock.read(self.now),
@@ -132,7 +139,8 @@ impl World {
             Some(_) if !cut => {}
             _ => {
                 let at = if cut { self.now + CONNECT_TIMEOUT } else { at };
-                self.queue.push(at, Happening::Refused { client, name });
+                let life = self.clients[client as usize].life;
+                self.queue.push(at, Happening::Refused { client, life, name });
                 return;
             }
         }
@@ -159,8 +167,43 @@ impl World {
         self.queue.push(at, Happening::Accept { wire });
     }
 
-    pub(super) fn refused(&mut self, client: u32, name: u64) {
-        self.client_step(client, client::Input::Disconnected { conn: name });
+    pub(super) fn refused(&mut self, client: u32, life: u64, name: u64) {
+        if self.clients[client as usize].life == life {
+            self.client_step(client, client::Input::Disconnected { conn: name });
+        }
+    }
+
+    /// A client process dies: what it asked for and was not told it will never know.
+    pub(super) fn kill_client(&mut self, client: u32, down: u64) {
+        let who = &mut self.clients[client as usize];
+        if who.down {
+            return;
+        }
+        who.life += 1;
+        who.down = true;
+        let life = who.life;
+        let config = who.program.restarted(life);
+        who.client = client::Client::new(config);
+        who.alarm = Alarm::default();
+        who.thinks = Alarm::default();
+        let wires: Vec<u64> = std::mem::take(&mut who.wires).into_values().collect();
+        for id in wires {
+            let delivered = self.nemesis.per_mille(500);
+            if let Some(wire) = self.wires.get_mut(&id) {
+                wire.client_open = false;
+            }
+            self.break_wire(id, delivered);
+        }
+        self.queue.push(self.now.saturating_add(down), Happening::ClientBack { client, life });
+    }
+
+    pub(super) fn client_back(&mut self, client: u32, life: u64) {
+        let who = &mut self.clients[client as usize];
+        if who.life == life && std::mem::take(&mut who.down) {
+            let mut rng = Rng::stream(self.scenario.seed, &[streams::WIRE, u64::from(client), life]);
+            who.clock = Clock::draw(self.now, 0, &mut rng);
+            self.think(client, |program, desk| program.wake(desk));
+        }
     }
 
     /// The broker accepts a connection, if it is still there.

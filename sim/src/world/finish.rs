@@ -1,6 +1,7 @@
 //! The end of a run: settle, read everything, judge.
 
 use tidelog_core::formation::Membership;
+use tidelog_core::id::GroupId;
 
 use super::{Happening, Phase, World};
 use crate::oracle::Finding;
@@ -12,6 +13,8 @@ use crate::workload;
 const LOOK_EVERY: u64 = 250_000;
 /// How long fresh consumers may take to read everything.
 const READING: u64 = 20 * SECOND;
+/// How long brokers may take to answer what was asked before everything was read.
+const CLOSING: u64 = 4 * SECOND;
 /// A run with fewer acknowledged records tested nothing.
 const ACKED_MIN: u64 = 100;
 
@@ -26,6 +29,15 @@ impl World {
                 self.stuck_brokers().or_else(|| self.stuck_clients(quiet_from))
             }
             Phase::Reading { .. } => self.stuck_clients(0),
+            Phase::Closing { until } => {
+                if self.now >= until {
+                    let owed = std::mem::take(&mut self.owed);
+                    self.oracle.finish(&owed);
+                    self.phase = Phase::Done;
+                    return;
+                }
+                None
+            }
         };
         match (self.phase, waiting) {
             (Phase::Settling { .. }, None) => {
@@ -35,15 +47,18 @@ impl World {
             }
             (Phase::Reading { .. }, None) => {
                 self.tell(None, "everything has been read".to_owned());
-                self.phase = Phase::Done;
-                return;
+                self.owed = self.oracle.owed();
+                self.phase = Phase::Closing { until: self.now + CLOSING };
             }
             (Phase::Settling { deadline, .. } | Phase::Reading { deadline }, Some(stuck)) if self.now >= deadline => {
                 self.oracle.stuck(&stuck, (self.now - self.scenario.chaos) / SECOND);
                 self.phase = Phase::Done;
                 return;
             }
-            (Phase::Settling { .. } | Phase::Reading { .. } | Phase::Chaos | Phase::Done, _) => {}
+            (
+                Phase::Settling { .. } | Phase::Reading { .. } | Phase::Closing { .. } | Phase::Chaos | Phase::Done,
+                _,
+            ) => {}
         }
         self.queue.push(self.now + LOOK_EVERY, Happening::Check);
     }
@@ -53,6 +68,9 @@ impl World {
         let mut led = std::collections::BTreeMap::new();
         for host in &self.hosts {
             let node = host.place + 1;
+            if host.lost {
+                continue;
+            }
             let Some(process) = &host.process else {
                 return Some(format!("broker {node} does not run"));
             };
@@ -68,6 +86,18 @@ impl World {
             for group in status.groups {
                 *led.entry(group.group).or_insert(false) |= group.serving;
             }
+        }
+        let images = self.hosts.iter().filter_map(|host| host.process.as_ref()).map(|process| process.broker.status());
+        let members = images.filter(|status| status.membership == Membership::Member);
+        let known = members.map(|status| {
+            let controller = status.groups.iter().find(|group| group.group == GroupId::CONTROLLER);
+            (controller.map(|group| group.applied), status.node)
+        });
+        let known: Vec<_> = known.collect();
+        if let (Some(least), Some(most)) = (known.iter().min(), known.iter().max())
+            && least.0 != most.0
+        {
+            return Some(format!("broker {} knows less of the topics than broker {}", least.1, most.1));
         }
         let leaderless = led.into_iter().find(|(_, served)| !served)?;
         Some(format!("{} has no leader that serves", super::brokers::name(leaderless.0)))

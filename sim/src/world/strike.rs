@@ -1,11 +1,17 @@
 //! The nemesis: carries out the plan's faults, and undoes them.
 
-use tidelog_core::id::{GroupId, NodeId};
+use tidelog_core::effect::Input;
+use tidelog_core::id::{FileKind, GroupId, NodeId};
 
 use super::{Happening, Phase, World};
 use crate::net::{CLIENTS, Places, only};
-use crate::plan::{Fault, Target, Way};
+use crate::plan::{Fault, Rotten, Target, Way};
+use crate::scenario::TopicSpec;
+use crate::table;
 use crate::workload;
+
+/// The most a wall clock is off, in milliseconds, drift not counted.
+const WALL_OFFSET_MAX_MS: i64 = 8 * 3_600_000;
 
 impl World {
     pub(super) fn strike(&mut self, fault: usize) {
@@ -19,8 +25,12 @@ impl World {
             Fault::Kill { target, down } => self.fell(&fault, *target, *down, false),
             Fault::Power { target, down } => self.fell(&fault, *target, *down, true),
             Fault::Blackout { down, spread } => self.blackout(&fault, *down, *spread),
-            Fault::Isolate { target, way, clients, lasts } => {
+            Fault::Isolate { target, way, clients, stalls, lasts } => {
                 let place = self.resolve(*target);
+                if *stalls {
+                    self.hosts[place as usize].stalled_until =
+                        self.now.saturating_add(*lasts).saturating_add(1_000_000);
+                }
                 let all = self.all_brokers() & !only(place);
                 let others = if *clients { all | self.all_clients() } else { all };
                 if matches!(way, Way::Both | Way::Mute) {
@@ -81,9 +91,12 @@ impl World {
             Fault::Clock { target, millis } => {
                 let place = self.resolve(*target);
                 let host = &mut self.hosts[place as usize];
-                host.wall_offset_ms = host.wall_offset_ms.saturating_add(*millis);
+                // Producers are forgotten after a day of silence by the clocks of leaders: those stay less than a day apart.
+                let to = host.wall_offset_ms.saturating_add(*millis).clamp(-WALL_OFFSET_MAX_MS, WALL_OFFSET_MAX_MS);
+                let jump = to - host.wall_offset_ms;
+                host.wall_offset_ms = to;
                 if let Some(process) = &mut host.process {
-                    process.clock.jump(*millis);
+                    process.clock.jump(jump);
                 }
                 self.struck(&fault, Some(place));
             }
@@ -91,16 +104,56 @@ impl World {
                 let place = self.resolve(*target);
                 self.wipe(&fault, place, *down);
             }
+            Fault::Stop { target, down } => {
+                let place = self.resolve(*target);
+                if self.hosts[place as usize].process.is_some() {
+                    self.struck(&fault, Some(place));
+                    self.ask_to_stop(place, *down);
+                }
+            }
+            Fault::Rolling { down, gap } => {
+                self.struck(&fault, None);
+                for place in 0..self.scenario.brokers {
+                    let after = u64::from(place).saturating_mul(down.saturating_add(*gap));
+                    let at = self.now.saturating_add(after);
+                    self.queue.push(at, Happening::Stop { place, down: *down });
+                }
+            }
+            Fault::Full { target, lasts } => {
+                let place = self.resolve(*target);
+                self.hosts[place as usize].full_until = self.now.saturating_add(*lasts);
+                self.struck(&fault, Some(place));
+            }
+            Fault::Leap { target, millis } => {
+                let place = self.resolve(*target);
+                let life = self.hosts[place as usize].life;
+                if let Some(process) = &mut self.hosts[place as usize].process {
+                    process.clock.leap(*millis);
+                    self.struck(&fault, Some(place));
+                    // Alarms were set by the clock as it was.
+                    self.deliver(place, life, Input::Wake);
+                }
+            }
+            Fault::Rot { target, what, down } => self.rot(&fault, *target, *what, *down),
+            Fault::ClientKill { nth, down } => {
+                let others = (self.clients.len() as u32).saturating_sub(1);
+                if others > 0 {
+                    let client = 1 + nth % others;
+                    self.struck(&fault, None);
+                    self.kill_client(client, *down);
+                }
+            }
         }
     }
 
     /// Replaces a disk by an empty one, once in a run, and only if a majority of everything that was on it is elsewhere.
     fn wipe(&mut self, fault: &Fault, place: u32, down: u64) {
-        if self.hosts.iter().any(|host| host.wiped > 0) {
+        if self.hosts.iter().any(|host| host.wiped > 0 || host.rotten) {
             return;
         }
         // Who is no member yet is not registered, so nothing was put on it.
-        let thin = self.scenario.topics.iter().any(|topic| topic.replication < 3) || self.board.is_thin();
+        let thin = |topic: &TopicSpec| topic.replication < 3 || topic.min_insync > 2;
+        let thin = self.scenario.topics.iter().any(thin) || self.board.is_thin();
         if self.hosts[place as usize].member && (thin || self.scenario.voters < 3) {
             return;
         }
@@ -171,6 +224,63 @@ impl World {
         }
     }
 
+    /// The operator asks a broker to stop; it is started again `down` after it did.
+    pub(super) fn ask_to_stop(&mut self, place: u32, down: u64) {
+        let host = &mut self.hosts[place as usize];
+        let life = host.life;
+        if self.phase == Phase::Chaos && host.process.is_some() && host.stop_asked.is_none() {
+            host.stop_asked = Some(down);
+            self.deliver(place, life, Input::Stop);
+        }
+    }
+
+    /// Kills a broker and flips a bit of its disk, unless a disk was damaged before: no more than one copy is lost.
+    fn rot(&mut self, fault: &Fault, target: Target, what: Rotten, down: u64) {
+        let place = self.resolve(target);
+        if self.hosts[place as usize].process.is_none() || self.hosts.iter().any(|host| host.rotten || host.wiped > 0) {
+            return;
+        }
+        let kind = match what {
+            Rotten::Journal => FileKind::Journal,
+            Rotten::State => FileKind::State,
+            Rotten::Segment => FileKind::Segment,
+            Rotten::Index => FileKind::SegmentIndex,
+        };
+        let life = self.end_process(place, false);
+        let host = &mut self.hosts[place as usize];
+        if let Some((file, at)) = host.disk.rot(kind, &mut host.crash_rng) {
+            host.rotten = true;
+            self.struck(fault, Some(place));
+            self.tell(Some(place), format!("a bit of broker {} flips in byte {at} of {file}", place + 1));
+        }
+        self.queue.push(self.now.saturating_add(down), Happening::Restart { place, life });
+    }
+
+    /// Something rare just happened on a broker: with these odds in a thousand its machine loses power right after it.
+    pub(super) fn plot(&mut self, place: u32, odds: u64) {
+        if odds == 0 || self.ambushes_left == 0 || self.phase != Phase::Chaos {
+            return;
+        }
+        if self.ambusher.per_mille(odds) {
+            self.ambushes_left -= 1;
+            let at = self.now + table::AMBUSH.draw(&mut self.ambusher);
+            let life = self.hosts[place as usize].life;
+            self.queue.push(at, Happening::Ambush { place, life });
+        }
+    }
+
+    pub(super) fn ambush(&mut self, place: u32, life: u64) {
+        let host = &self.hosts[place as usize];
+        if self.phase != Phase::Chaos || host.life != life || host.process.is_none() {
+            return;
+        }
+        self.tally.fault("ambush");
+        self.tell(Some(place), format!("fault: broker {} loses power in a bad moment", place + 1));
+        let life = self.end_process(place, true);
+        let back = self.now + self.ambusher.between(20_000, 1_500_000);
+        self.queue.push(back, Happening::Restart { place, life });
+    }
+
     pub(super) fn restart(&mut self, place: u32, life: u64) {
         self.boot(place, life);
     }
@@ -185,6 +295,7 @@ impl World {
             host.stalled_until = 0;
             host.paused_until = host.paused_until.min(now);
             host.fail_next = None;
+            host.full_until = 0;
             let (life, down) = (host.life, host.process.is_none());
             if down {
                 self.boot(place, life);

@@ -2,7 +2,7 @@
 //!
 //! Syncs every file first: a killed process leaves bytes in the page cache that a read shows and a power loss takes. Then
 //! reads headers, finds the **head** (the newest file whose base is whole), replays it, and reads from older files only the
-//! entries the table says are live. A file whose first write is torn never existed. Promises never to write: the writer does
+//! entries the table says are live: free files are not read, so that it takes as long as what is needed is large. A file whose first write is torn never existed. Promises never to write: the writer does
 //! that when it opens the next file. Does not know what the frames it finds mean: `replay` does.
 
 mod replay;
@@ -21,9 +21,12 @@ use super::writer::{InUse, Writer};
 use super::{Cut, Damage, Done, Entry, FORMAT_VERSION, Identity, Recovered, Settings};
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult};
 use crate::id::{FileId, GroupId, Index};
+use crate::mutants::Mutants;
 
-/// What is read at once.
+/// How much is read at once of a file that could not be read whole.
 const READ_BYTES: u64 = 1024 * 1024;
+/// How many files are being read at once: while one is judged, the disk is busy with the next. Bounds what is in memory.
+const READS_MAX: usize = 4;
 
 /// How a finished command moved recovery.
 pub(super) enum Step {
@@ -72,15 +75,35 @@ struct Head {
 }
 
 impl Reading {
+    fn new(file: FileId, end: u64) -> Self {
+        Self { file, end, tag: None, whole: true, bytes: BytesMut::new(), careful_until: 0, unreadable: Vec::new() }
+    }
+
     /// How much to read next.
     fn next_bytes(&self, sector_bytes: u32) -> u64 {
+        if self.whole {
+            return self.end;
+        }
         let at = self.bytes.len() as u64;
         let most = if at < self.careful_until { u64::from(sector_bytes) } else { READ_BYTES };
         most.min(self.end - at)
     }
 
-    /// The last read failed: tries again in small pieces, or leaves one sector out. False if that was the last.
+    /// Takes what was read, and gives all of it once there is no more. What was read whole is not copied.
+    fn add(&mut self, chunk: Bytes) -> Option<Bytes> {
+        if self.whole {
+            return Some(chunk);
+        }
+        self.bytes.extend_from_slice(&chunk);
+        let more = !chunk.is_empty() && (self.bytes.len() as u64) < self.end;
+        (!more).then(|| std::mem::take(&mut self.bytes).freeze())
+    }
+
+    /// The last read failed: tries again in smaller pieces, or leaves one sector out. False if that was the last.
     fn give_up(&mut self, sector_bytes: u32) -> bool {
+        if std::mem::replace(&mut self.whole, false) {
+            return true;
+        }
         let at = self.bytes.len() as u64;
         let to = at + self.next_bytes(sector_bytes);
         if at >= self.careful_until {
@@ -102,10 +125,18 @@ enum Stage {
     Headless,
     /// Files from the newest down, until one is the head.
     Candidates,
-    /// Free files: what do they prove?
-    Rest,
-    /// Older files the head lists.
+    /// Older files the head lists, if the table needs them still.
     Older,
+}
+
+impl Stage {
+    fn reads_max(self) -> usize {
+        match self {
+            // Whether the next one is looked at depends on this one.
+            Self::Candidates => 1,
+            Self::Sync | Self::Headers | Self::Headless | Self::Older => READS_MAX,
+        }
+    }
 }
 
 /// A file being read.
@@ -113,6 +144,10 @@ enum Stage {
 struct Reading {
     file: FileId,
     end: u64,
+    /// The command that is out for it.
+    tag: Option<u64>,
+    /// It is read with one command; a failure of that ends it.
+    whole: bool,
     bytes: BytesMut,
     /// Up to here a larger read failed: sector by sector, what can be read is.
     careful_until: u64,
@@ -133,8 +168,8 @@ pub(super) struct Recovery {
     stage: Stage,
     /// Files the stage still has to read, the next one last.
     todo: Vec<FileId>,
-    reading: Option<Reading>,
-    waiting: Option<u64>,
+    reading: Vec<Reading>,
+    syncing: Option<u64>,
     next_tag: u64,
     headers: BTreeMap<FileId, FileHeader>,
     evidence: Evidence,
@@ -146,6 +181,7 @@ pub(super) struct Recovery {
     in_use: BTreeMap<u64, InUse>,
     cut: Option<Cut>,
     damages: Vec<Damage>,
+    pub(super) mutants: Mutants,
 }
 
 impl Recovery {
@@ -157,8 +193,8 @@ impl Recovery {
             files: files.into_iter().collect(),
             stage: Stage::Sync,
             todo: Vec::new(),
-            reading: None,
-            waiting: None,
+            reading: Vec::new(),
+            syncing: None,
             next_tag: 0,
             headers: BTreeMap::new(),
             evidence: Evidence::default(),
@@ -169,52 +205,57 @@ impl Recovery {
             in_use: BTreeMap::new(),
             cut: None,
             damages: Vec::new(),
+            mutants: Mutants::default(),
         }
+    }
+
+    fn tag(&mut self) -> u64 {
+        self.next_tag += 1;
+        self.next_tag
     }
 
     pub(super) fn commands(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
-        if self.waiting.is_some() {
-            return;
+        if self.stage == Stage::Sync && self.syncing.is_none() {
+            let tag = self.tag();
+            self.syncing = Some(tag);
+            out.push((tag, DiskCommand::Sync { files: self.files.keys().copied().collect() }));
         }
-        self.next_tag += 1;
-        self.waiting = Some(self.next_tag);
-        let command = match &self.reading {
-            None => DiskCommand::Sync { files: self.files.keys().copied().collect() },
-            Some(reading) => DiskCommand::Read {
+        for reading in self.reading.iter_mut().filter(|reading| reading.tag.is_none()) {
+            self.next_tag += 1;
+            reading.tag = Some(self.next_tag);
+            let command = DiskCommand::Read {
                 file: reading.file,
                 at: reading.bytes.len() as u64,
                 len: reading.next_bytes(self.settings.sector_bytes),
-            },
-        };
-        out.push((self.next_tag, command));
+            };
+            out.push((self.next_tag, command));
+        }
     }
 
     pub(super) fn done(&mut self, tag: u64, result: DiskResult, out: &mut Vec<Done>) -> Step {
-        if self.waiting != Some(tag) {
-            return Step::Reading;
-        }
-        self.waiting = None;
-        if let Some(mut reading) = self.reading.take() {
-            let more = match result {
-                Ok(DiskOutput::Read(chunk)) => {
-                    reading.bytes.extend_from_slice(&chunk);
-                    !chunk.is_empty() && (reading.bytes.len() as u64) < reading.end
-                }
+        if let Some(at) = self.reading.iter().position(|reading| reading.tag == Some(tag)) {
+            let reading = &mut self.reading[at];
+            reading.tag = None;
+            let all = match result {
+                Ok(DiskOutput::Read(chunk)) => reading.add(chunk),
                 Ok(DiskOutput::Listed(_) | DiskOutput::Done) => panic!("a read gives bytes"),
-                Err(DiskError::Io(_)) => reading.give_up(self.settings.sector_bytes),
+                Err(DiskError::Io(_)) => {
+                    let more = reading.give_up(self.settings.sector_bytes);
+                    (!more).then(|| std::mem::take(&mut reading.bytes).freeze())
+                }
                 Err(error @ (DiskError::Full | DiskError::Missing)) => {
                     out.push(Done::Failed(format!("reading the journal failed: {error:?}")));
                     return Step::Stopped;
                 }
             };
-            if more {
-                self.reading = Some(reading);
-                return Step::Reading;
-            }
-            if let Err(reason) = self.read(reading.file, reading.bytes.freeze(), reading.unreadable) {
+            let Some(bytes) = all else { return Step::Reading };
+            let Reading { file, unreadable, .. } = self.reading.remove(at);
+            if let Err(reason) = self.read(file, bytes, unreadable) {
                 out.push(reason);
                 return Step::Stopped;
             }
+        } else if self.syncing != Some(tag) {
+            return Step::Reading;
         } else if let Err(error) = result {
             out.push(Done::Failed(format!("syncing the journal failed: {error:?}")));
             return Step::Stopped;
@@ -233,28 +274,26 @@ impl Recovery {
         }
     }
 
-    /// Turns to the next file, through the stages. False if everything was read.
+    /// Turns to the next files, through the stages. False if everything was read.
     fn advance(&mut self) -> Result<bool, Done> {
         loop {
-            if let Some(file) = self.todo.pop() {
+            while self.reading.len() < self.stage.reads_max()
+                && let Some(file) = self.todo.pop()
+            {
                 let len = self.files[&file];
                 let end = match self.stage {
                     Stage::Headers => len.min(FILE_HEADER_BYTES),
                     Stage::Older => len.min(self.older(file).map_or(0, |used| used.end)),
-                    Stage::Sync | Stage::Headless | Stage::Candidates | Stage::Rest => len,
+                    Stage::Sync | Stage::Headless | Stage::Candidates => len,
                 };
                 if end > 0 {
-                    self.reading = Some(Reading {
-                        file,
-                        end,
-                        bytes: BytesMut::with_capacity(end as usize),
-                        careful_until: 0,
-                        unreadable: Vec::new(),
-                    });
-                    return Ok(true);
+                    self.reading.push(Reading::new(file, end));
+                } else {
+                    self.read(file, Bytes::new(), Vec::new())?;
                 }
-                self.read(file, Bytes::new(), Vec::new())?;
-                continue;
+            }
+            if !self.reading.is_empty() {
+                return Ok(true);
             }
             self.todo = match self.stage {
                 Stage::Sync => {
@@ -271,15 +310,14 @@ impl Recovery {
                     newest.sort_unstable();
                     newest.into_iter().map(|(_, file)| file).collect()
                 }
+                // A headed file that is older than the head and that the head does not list is free, and nothing in it is
+                // newer than its header: a file is written over only after its header was wiped.
                 Stage::Candidates => {
-                    self.stage = Stage::Rest;
-                    self.rest()
-                }
-                Stage::Rest => {
                     self.stage = Stage::Older;
                     self.replay();
-                    let older = self.head.iter().flat_map(|head| &head.older).map(|used| used.file);
-                    older.filter(|file| self.files.contains_key(file)).collect()
+                    let older = self.head.iter().flat_map(|head| &head.older);
+                    let needed = older.filter(|used| self.table.needs(used.sequence)).map(|used| used.file);
+                    needed.filter(|file| self.files.contains_key(file)).collect()
                 }
                 Stage::Older => return Ok(false),
             };
@@ -288,14 +326,6 @@ impl Recovery {
 
     fn older(&self, file: FileId) -> Option<&UsedFile> {
         self.head.as_ref()?.older.iter().find(|used| used.file == file)
-    }
-
-    /// Headed files the head neither is nor lists, and that were not read yet.
-    fn rest(&self) -> Vec<FileId> {
-        let Some(head) = &self.head else { return Vec::new() };
-        let listed = |file: &FileId| head.older.iter().any(|used| used.file == *file);
-        let older = self.headers.iter().filter(|(_, header)| header.sequence < head.header.sequence);
-        older.map(|(file, _)| *file).filter(|file| !listed(file)).collect()
     }
 
     /// A file was read, as far as its stage wants it.
@@ -317,7 +347,6 @@ impl Recovery {
                 }
             }
             Stage::Candidates => self.candidate(file, bytes, unreadable),
-            Stage::Rest => self.evidence.add_all(&block::scan(&bytes, 0, self.salt, None)),
             Stage::Older => self.read_older(file, &bytes),
         }
         Ok(())

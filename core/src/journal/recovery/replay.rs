@@ -14,6 +14,7 @@ use crate::journal::frame::{Body, Frame, Stamp};
 use crate::journal::judge::{Close, Piece, Verdict, judge};
 use crate::journal::writer::{InUse, Slot, Start, Writer};
 use crate::journal::{Cut, Damage, Entry, Recovered, RecoveredGroup};
+use crate::mutants::Mutant;
 
 impl Recovery {
     /// Replays the head.
@@ -25,7 +26,7 @@ impl Recovery {
             let stamp = Stamp { sequence: header.sequence, boot: header.boot, block: header.first_block };
             let close = Close::Open { proven: self.evidence.proven(header.boot) };
             let Verdict { pieces, end, last_block, torn, highest_block, highest_append } =
-                judge(&bytes, &unreadable, header.sector_bytes as usize, stamp, self.salt, close);
+                judge(&bytes, &unreadable, header.sector_bytes as usize, stamp, self.salt, close, self.mutants);
             self.evidence.add(Stamp { block: highest_block, ..stamp }, highest_append);
             let mut damaged = Vec::new();
             for piece in pieces {
@@ -64,6 +65,14 @@ impl Recovery {
             }
             self.head = Some(Head { header, file, bytes: Bytes::new(), unreadable, older });
         }
+        let table = &self.table;
+        self.entries.retain(|key, entry| {
+            let live = table.get(key.0).and_then(|group| group.run_of(key.2)).is_some_and(|run| run.append == key.1);
+            if live {
+                own(entry);
+            }
+            live
+        });
         for sequence in std::mem::take(&mut self.lost_heads).into_iter().filter(|sequence| *sequence > newest) {
             self.table.suspend_all();
             self.damages.push(Damage { sequence, at: 0, first_block: 0, last_block: 0, groups: None });
@@ -89,7 +98,9 @@ impl Recovery {
                 self.table.forget(group, append);
                 Ok(())
             }
-            Body::Append { .. } | Body::Hard(_) | Body::Mark(_) | Body::Carry(_) if suspended => Err("suspended"),
+            Body::Append { .. } | Body::Hard(_) | Body::Mark(_) | Body::Install(_) | Body::Carry(_) if suspended => {
+                Err("suspended")
+            }
             Body::Append { truncate_from, hard, entries } => {
                 let range = entries.first().zip(entries.last()).map(|(first, last)| (first.index, last.index));
                 self.keep(group, append, entries);
@@ -97,9 +108,12 @@ impl Recovery {
             }
             Body::Hard(hard) => self.table.hard(group, append, hard),
             Body::Mark(mark) => self.table.mark(group, append, mark),
+            Body::Install(mark) => self.table.install(group, append, mark),
             Body::Carry(entries) => {
-                // mutant: carry-truncates (truncate behind the last carried entry)
                 if let Some((first, last)) = entries.first().zip(entries.last()) {
+                    if self.mutants.planted(Mutant::CarryTruncates) {
+                        self.table.truncate(group, last.index.next());
+                    }
                     self.table.carry(group, append, first.index, last.index, sequence);
                 }
                 self.keep(group, append, entries);
@@ -120,7 +134,7 @@ impl Recovery {
         let Some(used) = self.older(file).cloned() else { return };
         let stamp = Stamp { sequence: used.sequence, boot: used.boot, block: used.first_block };
         let close = Close::Closed { end: used.end as usize, last_block: used.last_block };
-        for piece in judge(bytes, &[], used.start as usize, stamp, self.salt, close).pieces {
+        for piece in judge(bytes, &[], used.start as usize, stamp, self.salt, close, self.mutants).pieces {
             match piece {
                 Piece::Block(frames) => frames.into_iter().for_each(|frame| self.keep_live(frame)),
                 Piece::Damage(damage) => self.damage_older(damage, &used),
@@ -135,10 +149,11 @@ impl Recovery {
         let Some(known) = self.table.get(group).filter(|known| !known.suspended) else {
             return;
         };
-        for entry in entries {
+        for mut entry in entries {
             let live = known.run_of(entry.index);
             if live.is_some_and(|run| run.append == append && run.sequence == stamp.sequence) {
-                self.entries.insert((group, append, entry.index), own(entry));
+                own(&mut entry);
+                self.entries.insert((group, append, entry.index), entry);
             }
         }
     }
@@ -170,7 +185,7 @@ impl Recovery {
             let live =
                 group.runs().flat_map(|run| (run.first.0..=run.last.0).map(|index| (id, run.append, Index(index))));
             let whole = live.map(|key| self.entries.remove(&key)).try_for_each(|entry| {
-                recovered.entries.push(own(entry?));
+                recovered.entries.push(entry?);
                 Some(())
             });
             match whole {
@@ -195,7 +210,7 @@ impl Recovery {
         let used = |file: &FileId| self.in_use.values().any(|in_use| in_use.used.file == *file);
         let slots = self.files.iter().filter(|(file, _)| !used(file));
         let slots: BTreeSet<Slot> =
-            slots.map(|(file, len)| Slot { file: *file, len: *len, allocated: false }).collect();
+            slots.map(|(file, len)| Slot { file: *file, len: *len, allocated: false, blank: false }).collect();
         // What proves that damage is no torn write must stand until the suspension is durable.
         let (free, pinned) = if self.damages.is_empty() { (slots, BTreeSet::new()) } else { (BTreeSet::new(), slots) };
         let writer = Writer::new(Start {
@@ -214,8 +229,8 @@ impl Recovery {
     }
 }
 
-/// The entry with bytes of its own, so that it does not keep a whole file in memory.
-fn own(entry: Entry) -> Entry {
-    let Entry { index, term, kind, context, data } = entry;
-    Entry { index, term, kind, context: Bytes::copy_from_slice(&context), data: Bytes::copy_from_slice(&data) }
+/// Gives the entry bytes of its own, so that it does not keep a whole file in memory.
+fn own(entry: &mut Entry) {
+    entry.context = Bytes::copy_from_slice(&entry.context);
+    entry.data = Bytes::copy_from_slice(&entry.data);
 }

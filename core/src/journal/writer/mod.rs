@@ -12,9 +12,11 @@ use super::frame::{Body, Draft, ENTRY_HEADER_BYTES, FRAME_ALIGN, FRAME_HEADER_BY
 use super::gather::{Gather, round_up};
 use super::table::Table;
 use super::{Cut, Done, Entry, HardState, Identity, Mark, Settings, Ticket};
-use crate::effect::{DiskCommand, DiskError, DiskResult};
+use crate::effect::{DiskCommand, DiskResult};
 use crate::id::{FileIds, GroupId, Index};
+use crate::mutants::{Mutant, Mutants};
 
+use files::Preparing;
 pub(super) use files::{InUse, Slot};
 
 #[derive(Debug)]
@@ -70,10 +72,11 @@ pub(super) struct Writer {
     sealed: bool,
     seal_wanted: bool,
     in_flight: Option<InFlight>,
-    allocating: Option<(u64, Slot)>,
+    preparing: Option<Preparing>,
     /// An allocation failed, and nothing has changed since.
     full: bool,
     full_retry: bool,
+    pub(super) mutants: Mutants,
 }
 
 /// What recovery hands over.
@@ -89,6 +92,9 @@ pub(super) struct Start {
     pub(super) next_block: u64,
     pub(super) next_tag: u64,
 }
+
+/// Bytes of a mark before its body.
+const MARK_HEADER_BYTES: u64 = 20;
 
 fn entries_bytes(entries: &[Entry], each: u64) -> u64 {
     let payload: u64 = entries.iter().map(|entry| (entry.context.len() + entry.data.len()) as u64).sum();
@@ -122,9 +128,10 @@ impl Writer {
             sealed: false,
             seal_wanted: false,
             in_flight: None,
-            allocating: None,
+            preparing: None,
             full: false,
             full_retry: false,
+            mutants: Mutants::default(),
         }
     }
 
@@ -165,8 +172,13 @@ impl Writer {
     }
 
     pub(super) fn mark(&mut self, group: GroupId, mark: Mark) -> Ticket {
-        let payload = 36 + mark.body.len() as u64;
+        let payload = MARK_HEADER_BYTES + mark.body.len() as u64;
         self.gather(group, Body::Mark(mark), false, payload)
+    }
+
+    pub(super) fn install(&mut self, group: GroupId, mark: Mark) -> Ticket {
+        let payload = MARK_HEADER_BYTES + mark.body.len() as u64;
+        self.gather(group, Body::Install(mark), false, payload)
     }
 
     pub(super) fn carry(&mut self, group: GroupId, entries: Vec<Entry>) -> Ticket {
@@ -200,8 +212,12 @@ impl Writer {
         self.open && self.in_flight.is_none() && self.eager == 0 && !self.sealed && !self.seal_wanted
     }
 
-    fn needed(&self) -> usize {
+    pub(super) fn needed(&self) -> usize {
         self.table.sequences().filter(|sequence| Some(*sequence) != self.current).count() + 1
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full
     }
 
     pub(super) fn relief(&self) -> Vec<GroupId> {
@@ -232,7 +248,8 @@ impl Writer {
         if self.in_flight.is_none() && (self.eager > 0 || self.seal_wanted || self.current.is_none()) {
             self.write(ids, out);
         }
-        self.allocate_ahead(ids, out);
+        self.prepare_ahead(ids);
+        self.prepare_on(out);
     }
 
     /// How many items of the queue go into the next block, and a bound of their bytes.
@@ -261,20 +278,24 @@ impl Writer {
             let drafts = self.take(items, self.current.expect("a block fits a file"));
             return self.put(drafts, None, out);
         }
-        if self.allocating.is_some() || (self.full && !self.full_retry) {
-            // No file to turn to, and a base takes time to prepare.
+        let hopeless = self.full && !self.full_retry && !self.free.iter().any(|slot| slot.allocated);
+        if self.ready(self.settings.file_bytes).is_none() && (self.preparing.is_some() || hopeless) {
+            // No file to turn to, and a base takes time to put together.
             return;
         }
-        let listed: BTreeSet<u64> =
+        let mut listed: BTreeSet<u64> =
             self.in_use.keys().copied().filter(|sequence| self.table.needs(*sequence)).collect();
+        if self.mutants.planted(Mutant::RecycleEarly) {
+            listed.pop_first();
+        }
         let base = self.base(&listed);
         let base_bytes: u64 = base.iter().map(Draft::bytes).sum();
         let groups = items as u64 + base.len() as u64;
         // At least as much room again as the base takes, or files would hold little else.
         let len = u64::from(sector) + block_bytes_bound(2 * base_bytes + bytes, groups, sector);
         let len = len.max(self.settings.file_bytes);
-        let Some(slot) = self.free.iter().find(|slot| slot.allocated && slot.len >= len).copied() else {
-            return self.allocate(len, ids, out);
+        let Some(slot) = self.ready(len) else {
+            return self.prepare(len, ids);
         };
         self.free.remove(&slot);
         let sequence = self.next_sequence;
@@ -312,13 +333,16 @@ impl Writer {
                 self.table.forget(group, append);
                 Ok(())
             }
-            Body::Append { .. } | Body::Hard(_) | Body::Mark(_) if suspended => Err("suspended: forget it first"),
+            Body::Append { .. } | Body::Hard(_) | Body::Mark(_) | Body::Install(_) if suspended => {
+                Err("suspended: forget it first")
+            }
             Body::Append { truncate_from, hard, entries } => {
                 let range = entries.first().zip(entries.last()).map(|(first, last)| (first.index, last.index));
                 self.table.append(group, append, *truncate_from, *hard, range, sequence)
             }
             Body::Hard(hard) => self.table.hard(group, append, *hard),
             Body::Mark(mark) => self.table.mark(group, append, mark.clone()),
+            Body::Install(mark) => self.table.install(group, append, mark.clone()),
             Body::Directory(_) | Body::Base(_) | Body::Group(_) => unreachable!("never gathered"),
         };
         if let Err(misfit) = fits {
@@ -385,7 +409,6 @@ impl Writer {
         let tag = self.tag();
         let durable = self.queue.front().map_or(self.last_ticket, |item| Ticket(item.ticket.0 - 1));
         self.in_flight = Some(InFlight { tag, durable, listed: opens.map(|(_, listed)| listed) });
-        // mutant: ack-before-sync (ask for durable: false)
         out.push((tag, DiskCommand::Write { file, at, bytes: gather.finish(), durable: true }));
     }
 
@@ -396,25 +419,8 @@ impl Writer {
 
     /// A command came to its end. False if the journal can not go on.
     pub(super) fn done(&mut self, tag: u64, result: DiskResult, out: &mut Vec<Done>) -> bool {
-        if let Some((_, mut slot)) = self.allocating.take_if(|(allocating, _)| *allocating == tag) {
-            match result {
-                Ok(_) => {
-                    slot.allocated = true;
-                    self.full = false;
-                    self.free.insert(slot);
-                }
-                Err(DiskError::Full) => {
-                    self.full = true;
-                    // Its length is unknown now: it is asked for again.
-                    self.free.insert(Slot { allocated: false, len: 0, ..slot });
-                    out.push(Done::Full);
-                }
-                Err(error) => {
-                    out.push(Done::Failed(format!("allocating {} failed: {error:?}", slot.file)));
-                    return false;
-                }
-            }
-            return true;
+        if let Some(open) = self.prepared(tag, &result, out) {
+            return open;
         }
         let Some(block) = self.in_flight.take_if(|block| block.tag == tag) else {
             return true;

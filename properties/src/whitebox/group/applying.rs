@@ -2,41 +2,48 @@
 
 use tidelog_core::id::{Index, ReplicaId, Term};
 
-use super::{Applied, At, Broken, Group, place};
-use crate::violation::Verdict;
+use super::{Applied, Broken, Group, place};
 use crate::whitebox::replica::Replica;
 
 impl Group {
-    /// `node` installed a snapshot: all it has is what was committed up to `index`, and that is durable and applied.
-    pub(in crate::whitebox) fn installed(
+    /// A snapshot's mark is durable: all the replica has is what was committed up to `index`, and that is durable and applied.
+    pub(super) fn installed(
         &mut self,
-        at: At,
-        (index, term): (Index, Term),
-        verdict: &mut Verdict,
+        id: ReplicaId,
+        index: Index,
+        state: Applied,
+        broken: &mut Vec<Broken>,
         work: &mut u64,
     ) {
-        let known = self.applied.get(place(index)).map(|applied| applied.term);
-        let terms: Vec<_> = self.applied.iter().take(place(index.next())).map(|applied| applied.term).collect();
+        let terms = self.committed_to(index);
         *work += terms.len() as u64;
-        let mut add = |kind, sentence: String| {
-            let said = at.says(format_args!("installed a snapshot of ({index}, {term})"));
-            verdict.add(kind, format!("{:?}", self.id), || {
-                (format!("Group {}, broker {}: {sentence}", self.id, at.node), vec![said])
-            });
-        };
-        let Some(replica) = self.here.get(&at.node).and_then(|id| self.replicas.get_mut(id)) else {
-            return add("unexplained", "it installed a snapshot for a replica it never recovered.".into());
-        };
-        if known != Some(term) {
-            let sentence =
-                format!("it installed a snapshot of entry {index} of term {term}; committed there is {known:?}.");
-            return add("divergence", sentence);
+        let replica = self.replica(id);
+        if replica.installing.take() != Some((index, state.term)) {
+            broken.push((
+                "unexplained",
+                format!("it installed a snapshot of entry {index} out of the blue."),
+                Vec::new(),
+            ));
         }
-        if index < replica.applied {
-            let sentence = format!("it installed a snapshot of entry {index} over a state of {}.", replica.applied);
-            add("snapshot-regress", sentence);
+        let before = replica.applied;
+        match self.applied.get(place(index)) {
+            None => {
+                let sentence = format!("it installed a snapshot of entry {index}, which nobody has applied.");
+                broken.push(("divergence", sentence, Vec::new()));
+                return;
+            }
+            Some(first) => agree(index, first, &state, broken),
         }
-        replica.install(&terms);
+        if index < before {
+            let sentence = format!("it installed a snapshot of entry {index} over a state of {before}.");
+            broken.push(("snapshot-regress", sentence, Vec::new()));
+        }
+        self.replica(id).install(&terms);
+    }
+
+    /// The terms of what is committed, up to `index`.
+    pub(super) fn committed_to(&self, index: Index) -> Vec<Term> {
+        self.applied.iter().take(place(index.next())).map(|applied| applied.term).collect()
     }
 
     pub(super) fn applied(&mut self, id: ReplicaId, index: Index, applied: Applied, broken: &mut Vec<Broken>) {

@@ -1,0 +1,153 @@
+"""Three processes, one log: what a client sees when any of them is killed with -9.
+
+    cluster.py PATH/TO/tidelog DIRECTORY
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+from harness import Checks, Node, expect_equal, free_port
+
+TOPIC = "tides"
+
+
+class Cluster:
+    """Three brokers, and kcat to ask them."""
+
+    def __init__(self, program, directory):
+        peers = ",".join(f"{node}@127.0.0.1:{free_port()}" for node in (1, 2, 3))
+        flags = lambda node: ("--node-id", str(node), "--cluster", peers)
+        self.program = program
+        self.nodes = {node: Node(program, directory / f"broker{node}", *flags(node)) for node in (1, 2, 3)}
+        self.addresses = ",".join(node.address for node in self.nodes.values())
+
+    def spawn(self):
+        for node in self.nodes.values():
+            node.process = node.spawn()
+
+    def end(self):
+        for node in self.nodes.values():
+            if node.process is not None and node.process.poll() is None:
+                node.kill()
+
+    def kcat(self, *arguments, stdin=None, timeout=30):
+        command = ["kcat", "-q", "-b", self.addresses, *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, text=True)
+
+    def tidelog(self, *arguments):
+        command = [self.program, "topic", *arguments, "--bootstrap-server", self.addresses]
+        return subprocess.run(command, capture_output=True, timeout=30, text=True)
+
+    def leader(self):
+        """The leader of the first partition that runs."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            listed = self.kcat("-L", "-J", "-t", TOPIC)
+            if listed.returncode == 0:
+                for topic in json.loads(listed.stdout)["topics"]:
+                    for partition in topic["partitions"]:
+                        leader = partition.get("leader", -1)
+                        if partition["partition"] == 0 and leader in self.nodes and self.nodes[leader].process.poll() is None:
+                            return leader
+        raise AssertionError("no leader")
+
+    def produce(self, line):
+        """A client that is started for one record. True if it was acknowledged."""
+        sent = self.kcat("-P", "-t", TOPIC, "-p", "0", "-X", "acks=all", "-X", "message.timeout.ms=20000", stdin=line)
+        return sent.returncode == 0
+
+    def lines(self):
+        read = self.kcat("-C", "-e", "-t", TOPIC, "-p", "0", "-o", "beginning")
+        assert read.returncode == 0, read.stderr
+        return read.stdout.splitlines()
+
+
+def form(cluster, seen):
+    cluster.spawn()
+    begin = time.monotonic()
+    deadline = begin + 20
+    while True:
+        created = cluster.tidelog("create", TOPIC, "--partitions", "3", "--replication-factor", "3")
+        if created.returncode == 0:
+            break
+        assert time.monotonic() < deadline, created.stderr
+    seen.append(f"a topic with three replicas {time.monotonic() - begin:.2f} s after the last start")
+
+
+def pause(cluster, seen):
+    """How long no new record is acknowledged after the leader was killed."""
+    leader = cluster.leader()
+    cluster.nodes[leader].kill()
+    begin = time.monotonic()
+    assert cluster.produce(f"after broker {leader}\n")
+    # librdkafka looks for a new leader once in a second.
+    seen.append(f"{time.monotonic() - begin:.2f} s")
+    cluster.nodes[leader].start()
+
+
+def stream(cluster):
+    """A producer that lives through the death of the leader: everything once, in order."""
+    before = len(cluster.lines())
+    command = ["kcat", "-q", "-b", cluster.addresses, "-P", "-t", TOPIC, "-p", "0", "-X", "linger.ms=0"]
+    producer = subprocess.Popen(
+        [*command, "-X", "enable.idempotence=true", "-X", "message.timeout.ms=30000"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    victim = cluster.leader()
+    sent = [f"wave {number}" for number in range(150)]
+    for number, line in enumerate(sent):
+        if number == 50:
+            cluster.nodes[victim].kill()
+        print(line, file=producer.stdin, flush=True)
+        time.sleep(0.02)
+    producer.stdin.close()
+    expect_equal(0, producer.wait(timeout=60))
+    expect_equal(sent, cluster.lines()[before:])
+    cluster.nodes[victim].start()
+
+
+def restarted(cluster):
+    """Everything outlives the death of all, and each of them ends when told."""
+    before = cluster.lines()
+    for node in cluster.nodes.values():
+        node.kill()
+    for node in cluster.nodes.values():
+        node.process = node.spawn()
+    for node in cluster.nodes.values():
+        node.await_ready()
+    assert cluster.produce("the last\n")
+    expect_equal([*before, "the last"], cluster.lines())
+    for node in cluster.nodes.values():
+        node.is_fine()
+
+
+def main():
+    checks = Checks()
+    cluster = Cluster(sys.argv[1], pathlib.Path(sys.argv[2]) / "cluster")
+    try:
+        with checks.check("cluster: three processes form one") as seen:
+            form(cluster, seen)
+        with checks.check("cluster: kcat -P through kill -9 of the leader, every line once and in order"):
+            stream(cluster)
+        with checks.check("cluster: acks=all goes on after kill -9 of the leader, five times") as seen:
+            for _ in range(5):
+                pause(cluster, seen)
+        with checks.check("cluster: nothing is lost when all are killed with -9"):
+            restarted(cluster)
+        with checks.check("cluster: SIGTERM ends each with exit code 0, and no error was logged"):
+            for node in cluster.nodes.values():
+                node.is_fine()
+                node.process.terminate()
+            for node in cluster.nodes.values():
+                expect_equal(0, node.process.wait(timeout=20))
+    finally:
+        cluster.end()
+    sys.exit(1 if checks.failed else 0)
+
+
+main()

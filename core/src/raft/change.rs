@@ -1,0 +1,213 @@
+//! Changes of a group's configuration: what the next one is on the way to the members it shall have, and its bytes.
+//!
+//! In the steps of joint consensus (Ongaro's dissertation, 4.2.2 and 4.3): who is new learns first; once every voter-to-be has
+//! caught up, one joint change promotes them and lets the others go. Does not know why the members shall be others.
+
+use bytes::Bytes;
+use prost::Message as _;
+use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
+
+use super::conf::Conf;
+use crate::id::{NodeId, ReplicaId};
+use crate::limits::GROUP_MEMBERS_MAX;
+
+/// Where a replica is, its id, and whether it votes.
+pub type Member = (NodeId, ReplicaId, bool);
+
+/// One change; none of anything leaves a joint configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Change {
+    /// Who votes from now on.
+    pub promoted: Vec<ReplicaId>,
+    /// Who learns from now on.
+    pub learning: Vec<ReplicaId>,
+    /// Who leaves.
+    pub removed: Vec<ReplicaId>,
+    /// Where those named are who were not in the group before.
+    pub nodes: Vec<(NodeId, ReplicaId)>,
+}
+
+/// As raft-rs writes it (its `eraftpb.proto`), for the crate reads it too.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Wire {
+    #[prost(int32, tag = "1")]
+    transition: i32,
+    #[prost(message, repeated, tag = "2")]
+    changes: Vec<WireSingle>,
+    #[prost(bytes = "bytes", tag = "3")]
+    context: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireSingle {
+    #[prost(int32, tag = "1")]
+    kind: i32,
+    #[prost(uint64, tag = "2")]
+    replica: u64,
+}
+
+/// What the context of a change says: places of replicas.
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireNodes {
+    #[prost(uint32, repeated, tag = "1")]
+    nodes: Vec<u32>,
+    #[prost(uint64, repeated, tag = "2")]
+    replicas: Vec<u64>,
+}
+
+const PROMOTE: i32 = 0;
+const REMOVE: i32 = 1;
+const LEARN: i32 = 2;
+
+impl Change {
+    /// The next change on the way from `conf` to `target`, for a leader; none if there is nothing to do, or somebody to wait for.
+    pub fn towards(
+        conf: &Conf,
+        target: &[Member],
+        own: ReplicaId,
+        caught_up: impl Fn(ReplicaId) -> bool,
+    ) -> Option<Self> {
+        if !conf.outgoing.is_empty() {
+            return Some(Self::default());
+        }
+        // A group keeps its leader until it has handed over, and is never left without voters.
+        if target.iter().all(|member| !member.2) || !target.iter().any(|member| member.1 == own && member.2) {
+            return None;
+        }
+        if let Some(new) = target.iter().find(|member| !conf.contains(member.1)) {
+            return Some(Self { learning: vec![new.1], nodes: vec![(new.0, new.1)], ..Self::default() });
+        }
+        let shall = |replica: &ReplicaId| target.iter().find(|member| member.1 == *replica);
+        let promoted: Vec<_> = conf.learners.iter().copied().filter(|id| shall(id).is_some_and(|to| to.2)).collect();
+        if !promoted.iter().all(|replica| caught_up(*replica)) {
+            return None;
+        }
+        let learning = conf.voters.iter().copied().filter(|id| shall(id).is_some_and(|to| !to.2)).collect();
+        let everybody = conf.voters.iter().chain(&conf.learners).copied();
+        let removed = everybody.filter(|id| shall(id).is_none()).collect();
+        let change = Self { promoted, learning, removed, nodes: Vec::new() };
+        (change != Self::default()).then_some(change)
+    }
+
+    /// Whether the configuration is what it shall be.
+    pub fn is_there(conf: &Conf, target: &[Member]) -> bool {
+        conf.outgoing.is_empty()
+            && conf.nodes.len() == target.len()
+            && target.iter().all(|(_, id, votes)| if *votes { &conf.voters } else { &conf.learners }.contains(id))
+    }
+
+    /// The change's bytes, as the data of an entry.
+    pub fn encode(&self) -> Bytes {
+        if *self == Self::default() {
+            return Bytes::new();
+        }
+        let of = |kind: i32, replicas: &[ReplicaId]| -> Vec<WireSingle> {
+            replicas.iter().map(|replica| WireSingle { kind, replica: replica.0 }).collect()
+        };
+        let nodes = WireNodes {
+            nodes: self.nodes.iter().map(|(node, _)| node.0).collect(),
+            replicas: self.nodes.iter().map(|(_, replica)| replica.0).collect(),
+        };
+        let changes = [of(PROMOTE, &self.promoted), of(LEARN, &self.learning), of(REMOVE, &self.removed)].concat();
+        Wire { transition: 0, changes, context: nodes.encode_to_vec().into() }.encode_to_vec().into()
+    }
+
+    /// The change in these bytes.
+    ///
+    /// # Errors
+    /// If they are none that a leader of ours writes.
+    pub fn decode(bytes: Bytes) -> Result<Self, &'static str> {
+        let Wire { transition, changes, context } = Wire::decode(bytes).map_err(|_| "it can not be decoded")?;
+        let nodes = WireNodes::decode(context).map_err(|_| "its places can not be decoded")?;
+        if transition != 0 || changes.len() > 2 * GROUP_MEMBERS_MAX || nodes.nodes.len() > GROUP_MEMBERS_MAX {
+            return Err("it is not of our making");
+        }
+        if nodes.nodes.len() != nodes.replicas.len() || changes.iter().any(|change| change.replica == 0) {
+            return Err("a replica has an id and a place");
+        }
+        let mut change = Self {
+            nodes: nodes.nodes.into_iter().map(NodeId).zip(nodes.replicas.into_iter().map(ReplicaId)).collect(),
+            ..Self::default()
+        };
+        for WireSingle { kind, replica } in changes {
+            match kind {
+                PROMOTE => &mut change.promoted,
+                LEARN => &mut change.learning,
+                REMOVE => &mut change.removed,
+                _ => return Err("it is of an unknown kind"),
+            }
+            .push(ReplicaId(replica));
+        }
+        Ok(change)
+    }
+
+    /// The change as the crate takes it.
+    pub(super) fn to_raft(&self) -> ConfChangeV2 {
+        let single = |kind: ConfChangeType| {
+            move |replica: &ReplicaId| {
+                let mut single = ConfChangeSingle::default();
+                single.set_change_type(kind);
+                single.node_id = replica.0;
+                single
+            }
+        };
+        let promoted = self.promoted.iter().map(single(ConfChangeType::AddNode));
+        let learning = self.learning.iter().map(single(ConfChangeType::AddLearnerNode));
+        let removed = self.removed.iter().map(single(ConfChangeType::RemoveNode));
+        let mut raft = ConfChangeV2::default();
+        raft.set_transition(ConfChangeTransition::Auto);
+        raft.changes = promoted.chain(learning).chain(removed).collect::<Vec<_>>().into();
+        raft
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(node: u32, replica: u64, votes: bool) -> Member {
+        (NodeId(node), ReplicaId(replica), votes)
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let change = Change {
+            promoted: vec![ReplicaId(4)],
+            learning: vec![ReplicaId(5)],
+            removed: vec![ReplicaId(3)],
+            nodes: vec![(NodeId(3), ReplicaId(4))],
+        };
+        assert_eq!(Change::decode(change.encode()), Ok(change));
+        assert_eq!(Change::decode(Bytes::new()), Ok(Change::default()));
+        assert!(Change::decode(Bytes::from_static(b"\x08\x07")).is_err(), "another transition");
+    }
+
+    #[test]
+    fn a_replaced_member_learns_then_votes_then_the_old_one_is_gone() {
+        let before = Conf::of(&[member(1, 1, true), member(2, 2, true), member(3, 3, true)]);
+        let target = [member(1, 1, true), member(2, 2, true), member(3, 4, true)];
+        let learn = Change::towards(&before, &target, ReplicaId(1), |_| true).expect("a step");
+        assert_eq!((learn.learning, learn.nodes), (vec![ReplicaId(4)], vec![(NodeId(3), ReplicaId(4))]));
+        let members = [member(1, 1, true), member(2, 2, true), member(3, 3, true), member(3, 4, false)];
+        let learning = Conf::of(&members);
+        assert_eq!(Change::towards(&learning, &target, ReplicaId(1), |_| false), None, "it has not caught up");
+        let joint = Change::towards(&learning, &target, ReplicaId(1), |_| true).expect("a step");
+        assert_eq!((joint.promoted, joint.removed), (vec![ReplicaId(4)], vec![ReplicaId(3)]));
+        let there = Conf::of(&target);
+        assert!(Change::is_there(&there, &target) && !Change::is_there(&learning, &target));
+        assert_eq!(Change::towards(&there, &target, ReplicaId(1), |_| true), None);
+    }
+
+    #[test]
+    fn a_leader_does_not_remove_itself() {
+        let before = Conf::of(&[member(1, 1, true), member(2, 2, true)]);
+        assert_eq!(Change::towards(&before, &[member(2, 2, true)], ReplicaId(1), |_| true), None);
+    }
+
+    #[test]
+    fn a_joint_configuration_is_left_first() {
+        let mut joint = Conf::of(&[member(1, 1, true), member(2, 2, true)]);
+        joint.outgoing = vec![ReplicaId(1)];
+        assert_eq!(Change::towards(&joint, &[member(1, 1, true)], ReplicaId(1), |_| true), Some(Change::default()));
+    }
+}

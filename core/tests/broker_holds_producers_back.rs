@@ -1,0 +1,100 @@
+//! A disk that is behind mutes who produces, and nobody else; it refuses nothing, and all go on when it has caught up.
+
+#[path = "support/house.rs"]
+mod house;
+
+use bytes::Bytes;
+use house::House;
+use tidelog_core::effect::DiskCommand;
+use tidelog_core::id::{ConnId, FileKind, NodeId};
+use tidelog_core::kafka::batch::Builder;
+use tidelog_core::kafka::messages::*;
+use tidelog_core::kafka::{Records, RequestBody, ResponseBody};
+use tidelog_core::time::{Duration, Timestamp};
+
+const ONE: NodeId = NodeId(1);
+
+fn house() -> (House, ConnId) {
+    let mut house = House::new(1);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    let topic =
+        CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5_000, ..CreateTopicsRequest::default() };
+    let ResponseBody::CreateTopics(response) = house.ask(ONE, conn, 7, request) else { panic!("another answer") };
+    assert_eq!(response.topics[0].error_code, 0);
+    house.answers.clear();
+    (house, conn)
+}
+
+fn produce(house: &mut House, conn: ConnId, bytes: usize) {
+    let mut builder = Builder::new();
+    builder.push(Timestamp(1), None, Some(&vec![7; bytes]), &[]);
+    let records = Some(Records(vec![Bytes::from(builder.build())]));
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 60_000,
+        topic_data: vec![TopicProduceData {
+            name: "t".into(),
+            partition_data: vec![PartitionProduceData { index: 0, records }],
+        }],
+        ..ProduceRequest::default()
+    };
+    house.send(ONE, conn, 11, &RequestBody::from(request));
+}
+
+/// Produces, a moment apart, until the connection is muted. Gives how many it took.
+fn produce_until_muted(house: &mut House, conn: ConnId, bytes: usize) -> usize {
+    for sent in 1..=1_000 {
+        produce(house, conn, bytes);
+        if house.muted.contains(&(ONE, conn)) {
+            return sent;
+        }
+        house.pass(Duration::from_millis(30));
+    }
+    panic!("never muted");
+}
+
+/// Every produce was answered, and none with an error.
+fn all_produced(house: &House, sent: usize) {
+    let errors: Vec<i16> = house
+        .answers
+        .iter()
+        .map(|(.., response)| match &response.body {
+            ResponseBody::Produce(response) => response.responses[0].partition_responses[0].error_code,
+            other => panic!("another answer: {other:?}"),
+        })
+        .collect();
+    assert_eq!(errors, vec![0; sent]);
+}
+
+#[test]
+fn while_segments_are_not_written() {
+    let (mut house, conn) = house();
+    let reader = house.open(ONE, 2);
+    house.slow = |command| matches!(command, DiskCommand::Write { file, .. } if file.kind() == FileKind::Segment);
+    let sent = produce_until_muted(&mut house, conn, 1_000);
+    assert!((8..12).contains(&sent), "8 KiB may be unwritten, and {sent} KB were sent");
+    house.pass(Duration::from_secs(10));
+    assert!(house.muted.contains(&(ONE, conn)), "nothing was written");
+    assert!(!house.muted.contains(&(ONE, reader)), "who does not produce is heard");
+    house.hurry();
+    house.pass(Duration::from_millis(100));
+    assert!(house.muted.is_empty(), "all is written");
+    produce(&mut house, conn, 1_000);
+    all_produced(&house, sent + 1);
+    assert!(house.muted.is_empty());
+}
+
+#[test]
+fn while_checkpoints_keep_journal_files() {
+    let (mut house, conn) = house();
+    house.slow = |command| matches!(command, DiskCommand::Sync { .. });
+    let sent = produce_until_muted(&mut house, conn, 20_000);
+    assert!(sent > 30, "eight files of 128 KiB may be in use, and {sent} times 20 KB were sent");
+    house.hurry();
+    house.pass(Duration::from_secs(1));
+    assert!(house.muted.is_empty(), "the checkpoint released the files");
+    produce(&mut house, conn, 1_000);
+    all_produced(&house, sent + 1);
+}

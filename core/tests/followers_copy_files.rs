@@ -1,0 +1,286 @@
+//! A follower that needs more than is in memory copies files: whole, across crashes, from one leader and then another, and
+//! no more than it lacks.
+
+#[path = "support/house.rs"]
+mod house;
+
+use bytes::Bytes;
+use house::House;
+use tidelog_core::broker::GroupStatus;
+use tidelog_core::id::{ConnId, GroupId, NodeId};
+use tidelog_core::kafka::batch::Builder;
+use tidelog_core::kafka::messages::*;
+use tidelog_core::kafka::{Records, ResponseBody};
+use tidelog_core::marks;
+use tidelog_core::peer::{CopyBody, Envelope};
+use tidelog_core::time::{Duration, Timestamp};
+
+const ONE: NodeId = NodeId(1);
+
+fn create(house: &mut House, configs: &[(&str, &str)]) {
+    let conn = house.open(ONE, 1);
+    let configs = configs
+        .iter()
+        .map(|(name, value)| CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) })
+        .collect();
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: "t".into(),
+            num_partitions: 1,
+            replication_factor: 3,
+            configs,
+            ..CreatableTopic::default()
+        }],
+        timeout_ms: 5_000,
+        ..CreateTopicsRequest::default()
+    };
+    let ResponseBody::CreateTopics(response) = house.ask(ONE, conn, 7, request) else { panic!("another answer") };
+    assert_eq!(response.topics[0].error_code, 0);
+}
+
+fn produce(house: &mut House, conn: ConnId, count: usize) {
+    let node = leader(house);
+    for _ in 0..count {
+        let mut builder = Builder::new();
+        builder.push(Timestamp(1), None, Some("x".repeat(3_000).as_bytes()), &[]);
+        let records: Bytes = builder.build();
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 5_000,
+            topic_data: vec![TopicProduceData {
+                name: "t".into(),
+                partition_data: vec![PartitionProduceData { index: 0, records: Some(Records(vec![records])) }],
+            }],
+            ..ProduceRequest::default()
+        };
+        let ResponseBody::Produce(response) = house.ask(node, conn, 11, request) else { panic!("another answer") };
+        assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+    }
+}
+
+fn of(house: &House, node: NodeId) -> GroupStatus {
+    let groups = house.homes[&node].broker.status().groups;
+    groups.into_iter().find(|group| group.group != GroupId::CONTROLLER).expect("it is there")
+}
+
+fn leader(house: &House) -> NodeId {
+    let serves = |node: &NodeId| house.homes[node].broker.status().groups.iter().any(|g| g.group.0 != 0 && g.serving);
+    house.homes.keys().copied().find(serves).expect("there is a leader")
+}
+
+fn met(house: &House, node: NodeId, mark: &'static str) -> u32 {
+    house.marks.get(&(node, mark)).copied().unwrap_or(0)
+}
+
+/// Three brokers, of which one follower is away while the others go on. Gives the leader and the one away, with its disk.
+fn one_away(configs: &[(&str, &str)], before: usize, meanwhile: usize) -> (House, NodeId, NodeId, house::Home) {
+    let mut house = House::new(3);
+    house.ready();
+    create(&mut house, configs);
+    let first = leader(&house);
+    let away = house.homes.keys().copied().find(|node| *node != first).expect("three");
+    let conn = house.open(first, 2);
+    produce(&mut house, conn, before);
+    house.pass(Duration::from_secs(1));
+    let home = house.homes.remove(&away).expect("it lives");
+    produce(&mut house, conn, meanwhile);
+    (house, first, away, home)
+}
+
+fn same(house: &House, a: NodeId, b: NodeId) {
+    let (a, b) = (of(house, a), of(house, b));
+    assert_eq!((a.applied, a.digest, a.next_offset), (b.applied, b.digest, b.next_offset));
+}
+
+/// Everything that is in the partition, read from `node`, which leads.
+fn read_all(house: &mut House, node: NodeId) -> i64 {
+    let conn = house.open(node, 77);
+    let (mut at, end) = (0, of(house, node).next_offset.0);
+    while at < end {
+        let request = FetchRequest {
+            max_wait_ms: 100,
+            min_bytes: 1,
+            max_bytes: 1 << 20,
+            session_epoch: -1,
+            topics: vec![FetchTopic {
+                topic: "t".into(),
+                partitions: vec![FetchPartition {
+                    partition: 0,
+                    fetch_offset: at,
+                    partition_max_bytes: 1 << 20,
+                    ..FetchPartition::default()
+                }],
+                ..FetchTopic::default()
+            }],
+            ..FetchRequest::default()
+        };
+        let ResponseBody::Fetch(response) = house.ask(node, conn, 12, request) else { panic!("another answer") };
+        let partition = &response.responses[0].partitions[0];
+        assert_eq!(partition.error_code, 0);
+        let records: Vec<u8> = partition.records.as_ref().map_or(Vec::new(), |r| r.0.concat());
+        assert!(!records.is_empty(), "offset {at} can be read");
+        let mut rest = records.as_slice();
+        while !rest.is_empty() {
+            let base = i64::from_be_bytes(rest[..8].try_into().expect("eight bytes"));
+            let len = u32::from_be_bytes(rest[8..12].try_into().expect("four bytes")) as usize;
+            assert!(base <= at, "no gap");
+            at = base + 1;
+            rest = &rest[12 + len..];
+        }
+    }
+    at
+}
+
+/// Lets leaders fail, one after the other, until `node` leads.
+fn until_leads(house: &mut House, node: NodeId) {
+    for _ in 0..20 {
+        let first = leader(house);
+        if first == node {
+            return;
+        }
+        let home = house.homes.remove(&first).expect("it lives");
+        house.inputs.clear();
+        house.pass(Duration::from_secs(3));
+        house.start(first, home.disk, home.boots + 1);
+        house.settle();
+        house.pass(Duration::from_secs(2));
+    }
+    panic!("{node:?} never led");
+}
+
+#[test]
+fn a_follower_far_behind_copies_what_it_missed() {
+    let (mut house, first, away, home) = one_away(&[], 3, 80);
+    let status = of(&house, first);
+    assert!(status.last.0 - status.first.0 < 30, "memory is bounded: {status:?}");
+    house.start(away, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_secs(5));
+    same(&house, first, away);
+    assert_eq!(met(&house, away, marks::SNAPSHOT_INSTALLED), 1, "{:?}", house.notes);
+    assert!(met(&house, away, marks::SEGMENTS_COPIED) > 0);
+    assert!(
+        house.notes.iter().any(|(node, text)| *node == away && text.contains("caught up with t-0")),
+        "{:?}",
+        house.notes
+    );
+    // It is a replica like any other: it takes new records, comes back from its disk, leads, and serves what it copied.
+    let conn = house.open(first, 3);
+    produce(&mut house, conn, 5);
+    house.pass(Duration::from_secs(1));
+    same(&house, first, away);
+    house.restart(away);
+    house.pass(Duration::from_secs(3));
+    same(&house, leader(&house), away);
+    until_leads(&mut house, away);
+    assert_eq!(read_all(&mut house, away), 88);
+}
+
+#[test]
+fn a_follower_that_crashes_again_and_again_while_it_copies_catches_up() {
+    let (mut house, first, away, home) = one_away(&[], 3, 80);
+    house.start(away, home.disk, home.boots + 1);
+    house.settle();
+    for _ in 0..40 {
+        if met(&house, away, marks::SNAPSHOT_INSTALLED) > 0 {
+            break;
+        }
+        house.pass(Duration::from_millis(20));
+        let boots = house.homes[&away].boots;
+        // Some of what is under way is carried out, and the rest is lost.
+        for _ in 0..(boots * 3) {
+            house.step();
+        }
+        house.restart(away);
+    }
+    house.pass(Duration::from_secs(5));
+    same(&house, first, away);
+    let named: usize = house.homes[&away].disk.files.len();
+    house.restart(away);
+    house.pass(Duration::from_secs(3));
+    assert!(house.homes[&away].disk.files.len() <= named, "a crash leaves no orphans");
+}
+
+#[test]
+fn only_what_is_missing_travels() {
+    fn copied(house: &House, node: NodeId) -> u64 {
+        let note = house.notes.iter().rev().find(|(n, text)| *n == node && text.contains("caught up with t-0"));
+        let (_, text) = note.expect("it caught up");
+        text.rsplit_once(": ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()).expect("KiB")
+    }
+    for configs in [&[][..], &[("segment.bytes", "1048576")][..]] {
+        let (mut house, first, away, home) = one_away(configs, 500, 60);
+        house.start(away, home.disk, home.boots + 1);
+        house.settle();
+        house.pass(Duration::from_secs(5));
+        same(&house, first, away);
+        assert!(met(&house, away, marks::SUFFIX_COPIED) > 0, "{:?}", house.notes);
+        assert!(copied(&house, away) < 1_000, "1.5 MB are there already: {:?}", house.notes);
+        until_leads(&mut house, away);
+        assert_eq!(read_all(&mut house, away), 560);
+    }
+}
+
+#[test]
+fn another_leader_goes_on_where_the_first_one_left_off() {
+    let (mut house, first, away, home) = one_away(&[], 3, 200);
+    // Pieces of large files are lost, so that the copying lasts.
+    house.loses = |_, _, envelope: &Envelope| {
+        envelope.copies.iter().any(|copy| matches!(&copy.body, CopyBody::Piece { at, .. } if *at > 100_000))
+    };
+    house.start(away, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_millis(1_500));
+    assert_eq!(met(&house, away, marks::SNAPSHOT_INSTALLED), 0);
+    let old = house.homes.remove(&first).expect("it lives");
+    house.inputs.clear();
+    house.loses = |_, _, _| false;
+    house.pass(Duration::from_secs(6));
+    let second = leader(&house);
+    assert_ne!(second, first);
+    same(&house, second, away);
+    assert!(met(&house, away, marks::SNAPSHOT_INSTALLED) > 0);
+    house.start(first, old.disk, old.boots + 1);
+    house.settle();
+    house.pass(Duration::from_secs(3));
+    same(&house, second, first);
+}
+
+#[test]
+fn a_silent_follower_loses_its_lease_and_gets_another() {
+    let (mut house, first, away, home) = one_away(&[], 3, 80);
+    // It is heard as a member, but never as one that copies.
+    house.loses =
+        |_, _, envelope: &Envelope| envelope.copies.iter().any(|copy| !matches!(copy.body, CopyBody::Offer(_)));
+    house.start(away, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_secs(6));
+    assert!(met(&house, first, marks::LEASE_EXPIRED) > 0);
+    house.loses = |_, _, _| false;
+    house.pass(Duration::from_secs(6));
+    same(&house, first, away);
+}
+
+#[test]
+fn pieces_that_are_not_what_was_said_are_never_installed() {
+    let (mut house, first, away, home) = one_away(&[], 3, 80);
+    house.spoils = |envelope| {
+        for copy in &mut envelope.copies {
+            if let CopyBody::Piece { bytes, at, .. } = &mut copy.body
+                && *at > 20_000
+            {
+                let mut other = bytes.to_vec();
+                other[7] ^= 1;
+                *bytes = other.into();
+            }
+        }
+    };
+    house.start(away, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_secs(5));
+    assert_eq!(met(&house, away, marks::SNAPSHOT_INSTALLED), 0);
+    assert!(house.notes.iter().any(|(_, text)| text.contains("not what its owner says")), "{:?}", house.notes);
+    house.spoils = |_| {};
+    house.pass(Duration::from_secs(5));
+    same(&house, first, away);
+}

@@ -1,0 +1,101 @@
+//! Connections between brokers: moves envelopes, and knows nothing of what is in them.
+//!
+//! Each broker connects to every other one and only sends on that connection; what it hears comes over connections that it
+//! accepted. A connection begins with a greeting ([`hello`]) and goes on with frames: a length of four bytes, big-endian, and
+//! an [`Envelope`] of that length. There is no promise that anything arrives, nor in which order: a queue that is
+//! full ([`queue`]) or a connection that breaks ([`link`]) loses what it holds, and the core lives with that.
+
+mod door;
+mod frames;
+pub mod hello;
+mod link;
+mod queue;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net;
+use std::sync::{Arc, Mutex};
+
+use tidelog_core::id::NodeId;
+use tidelog_core::peer::Envelope;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use crate::cluster::Cluster;
+use crate::data_dir::random;
+use crate::driver::Inbox;
+use crate::limits::PEER_INBOX_BYTES_MAX;
+use crate::net::room;
+use door::{Door, Shared};
+use link::{Link, Retries};
+use queue::{Receiver, Sender};
+
+/// The driver's way to the other brokers. When it is dropped, what waits is sent and the connections end.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    queues: BTreeMap<NodeId, Sender>,
+    /// Tells attempts to connect that they are no longer needed.
+    _ending: watch::Sender<()>,
+}
+
+/// What the network does for [`Peers`], before it runs.
+pub(crate) struct Links {
+    own: NodeId,
+    ways: Vec<(NodeId, String, Receiver)>,
+    ending: watch::Receiver<()>,
+}
+
+/// The ways from this broker to the others of its cluster; none if it has none.
+pub(crate) fn ways(own: NodeId, cluster: Option<&Cluster>) -> (Peers, Links) {
+    let (sender, ending) = watch::channel(());
+    let mut peers = Peers { queues: BTreeMap::new(), _ending: sender };
+    let mut ways = Vec::new();
+    for (node, address) in cluster.into_iter().flat_map(|cluster| cluster.others(own)) {
+        let (sender, receiver) = queue::queue(node);
+        peers.queues.insert(node, sender);
+        ways.push((node, address.to_string(), receiver));
+    }
+    (peers, Links { own, ways, ending })
+}
+
+impl Peers {
+    /// Sends an envelope, or drops it.
+    pub(crate) fn send(&mut self, to: NodeId, envelope: Envelope) {
+        match self.queues.get_mut(&to) {
+            Some(queue) => queue.send(envelope),
+            None => debug!(%to, "no way to this broker: an envelope is dropped"),
+        }
+    }
+}
+
+impl Links {
+    /// Runs the connections to the other brokers, and those from them on `socket`, in the runtime that was entered. Gives the
+    /// sending sides: they end when [`Peers`] has ended and everything was sent.
+    pub(crate) fn run(self, socket: Option<net::TcpListener>, inbox: &Inbox) -> io::Result<JoinSet<()>> {
+        let seen: BTreeMap<NodeId, Arc<Notify>> =
+            self.ways.iter().map(|(node, ..)| (*node, Arc::new(Notify::new()))).collect();
+        if let Some(socket) = socket {
+            let door = Door {
+                own: self.own,
+                inbox: inbox.clone(),
+                room: room(PEER_INBOX_BYTES_MAX),
+                known: Arc::new(seen.clone()),
+                shared: Arc::new(Mutex::new(Shared::default())),
+            };
+            tokio::spawn(door.run(TcpListener::from_std(socket)?));
+        }
+        let mut links = JoinSet::new();
+        for (to, address, queue) in self.ways {
+            let seen = Arc::clone(&seen[&to]);
+            let (own, ending, retries) = (self.own, self.ending.clone(), Retries::new(u64::from_ne_bytes(random())));
+            let (link, inbox) = (Link { own, to, address, queue, seen, ending, retries }, inbox.clone());
+            links.spawn(async move {
+                let _watch = inbox.watch("peer-link");
+                link.run().await;
+            });
+        }
+        Ok(links)
+    }
+}
