@@ -352,3 +352,17 @@ fn no_epoch_has_no_end() {
     let answer = &response.topics[0].partitions[0];
     assert_eq!((answer.leader_epoch, answer.end_offset), (-1, -1));
 }
+
+/// A broker that starts on a full disk has no file for its journal; once there is room it goes on by itself.
+#[test]
+fn a_broker_that_starts_on_a_full_disk_waits_for_space() {
+    let mut house = House::new(1);
+    house.homes.remove(&ONE);
+    house.start(ONE, Disk { full: true, ..Disk::default() }, 1);
+    house.settle();
+    house.pass(Duration::from_secs(1));
+    assert!(!house.homes[&ONE].broker.status().ready);
+    house.homes.get_mut(&ONE).expect("it lives").disk.full = false;
+    house.pass(Duration::from_secs(1));
+    assert_eq!(house.homes[&ONE].broker.status().waiting_for, "");
+}

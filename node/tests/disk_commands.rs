@@ -111,6 +111,41 @@ fn a_removed_file_is_gone_for_good() {
 }
 
 #[test]
+fn commands_that_are_done_together_end_as_they_would_alone() {
+    let scratch = Scratch::new();
+    let mut disk = executor(&scratch);
+    let (state, gone) = (file(FileKind::State, 1), file(FileKind::Segment, 9));
+    // More than are synced one by one.
+    let many: Vec<FileId> = (1..=200).map(|sequence| file(FileKind::Segment, sequence + 10)).collect();
+    let allocated = disk.run_all(many.iter().map(|file| DiskCommand::Allocate { file: *file, len: 64 }).collect());
+    assert!(allocated.iter().all(|result| *result == Ok(DiskOutput::Done)));
+    assert_eq!(list(&mut disk).len(), many.len());
+    let results = disk.run_all(vec![
+        DiskCommand::Allocate { file: state, len: 8 },
+        write(state, 0, vec![Bytes::from_static(b"together")], true),
+        write(gone, 0, vec![Bytes::from_static(b"x")], true),
+        DiskCommand::Sync { files: vec![many[0], gone] },
+        DiskCommand::Sync { files: vec![many[0], many[1]] },
+        DiskCommand::Read { file: state, at: 0, len: 100 },
+        DiskCommand::Remove { file: many[2] },
+        DiskCommand::Sync { files: many[3..].to_vec() },
+    ]);
+    let done = Ok(DiskOutput::Done);
+    let missing = Err(DiskError::Missing);
+    let read = Ok(DiskOutput::Read(Bytes::from_static(b"together")));
+    assert_eq!(
+        results,
+        [done.clone(), done.clone(), missing.clone(), missing, done.clone(), read, done.clone(), done.clone()]
+    );
+    let results = disk.run_all(vec![
+        DiskCommand::Sync { files: vec![many[0]] },
+        DiskCommand::Sync { files: vec![gone] },
+        DiskCommand::Truncate { file: many[1], len: 1 },
+    ]);
+    assert_eq!(results, [done.clone(), Err(DiskError::Missing), done]);
+}
+
+#[test]
 fn truncating_only_shortens() {
     let scratch = Scratch::new();
     let mut disk = executor(&scratch);

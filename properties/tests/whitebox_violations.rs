@@ -558,3 +558,31 @@ fn the_work_grows_with_the_events_and_no_faster() {
     let (small, large) = (work(200), work(2_000));
     assert!(large < small * 12, "{small} for 200 entries, {large} for 2,000");
 }
+
+#[test]
+fn what_is_said_in_a_term_that_is_not_durable() {
+    let mut script = Script::led();
+    script.judge.spoke(9, NodeId(1), GROUP, Term(1));
+    script.breaks(&[]);
+    script.judge.spoke(9, NodeId(1), GROUP, Term(2));
+    script.breaks(&["spoke-early"]);
+}
+
+#[test]
+fn an_office_whose_term_was_not_durable_may_be_taken_again() {
+    let mut script = Script::led();
+    script.vote(2, 2, 10).vote(3, 2, 10).say(1, elected(2)).append(1, 2, 2);
+    script.crash(1).up(1, Disk { term: 1, vote: 10, commit: 1, applied: 0, last: 1 });
+    script.say(1, elected(2)).append_as(1, 2, 2, 77);
+    script.breaks(&[]);
+}
+
+#[test]
+fn a_promise_of_more_copies_than_there_are() {
+    let mut script = Script::led();
+    script.append(1, 2, 1).append(2, 2, 1).say(1, persisted(2, 1)).say(2, persisted(2, 1)).say(1, applied(2, 1));
+    script.judge.promised(9, NodeId(1), GROUP, Offset(1), 2);
+    script.breaks(&[]);
+    script.judge.promised(9, NodeId(1), GROUP, Offset(1), 3);
+    script.breaks(&["too-few-copies"]);
+}

@@ -83,6 +83,8 @@ pub struct ConsumerSpec {
     pub pause: u64,
     /// One poll in so many thousand is preceded by a seek.
     pub seeks: u64,
+    /// So many in a thousand thoughts ask for an offset instead.
+    pub asks: u64,
 }
 
 /// Sizes of brokers, as far as they are drawn.
@@ -163,6 +165,7 @@ impl Scenario {
             .map(|_| ConsumerSpec {
                 pause: rng.between(20_000, 150_000),
                 seeks: if rng.per_mille(500) { rng.between(5, 60) } else { 0 },
+                asks: 60,
             })
             .collect();
         let mut scenario = Self {
@@ -192,6 +195,10 @@ impl Scenario {
         }
         for producer in &mut scenario.producers {
             producer.keyed = rng.per_mille(400);
+        }
+        if rng.per_mille(600) {
+            // One that hardly reads, and asks for ends all the time: it finds leaders that are none any more.
+            scenario.consumers.push(ConsumerSpec { pause: rng.between(20_000, 90_000), seeks: 0, asks: 800 });
         }
         let churn = rng.per_mille(450);
         for topic in scenario.topics.iter_mut().skip(1) {
@@ -292,13 +299,13 @@ fn draw_rates(rng: &mut Rng) -> Rates {
         pause: some(500, 2, 6),
         reset: some(800, 5, 20),
         clog: some(300, 2, 4),
-        disk_error: some(150, 1, 2),
+        disk_error: some(250, 1, 3),
         clock: some(300, 1, 4),
         stop: some(500, 2, 6),
         rolling: some(200, 1, 2),
         full: some(350, 2, 6),
         leap: some(300, 1, 4),
-        rot: some(120, 1, 1),
+        rot: some(200, 1, 1),
         client_kill: some(500, 2, 8),
         ambush: some(600, 1, 4),
         wipe: some(300, 1, 1),

@@ -62,7 +62,7 @@ mod tests {
             conf: Conf::of(&[(NodeId(1), ReplicaId(11), true), (NodeId(2), ReplicaId(12), false)]),
         };
         let hex: String = body.encode().iter().map(|byte| format!("{byte:02x}")).collect();
-        let golden = "";
+        let golden = "08011219080110878080808380808004186420effdb6f50d28ac0230021a100801120201021a020b0c22010b2a010c";
         assert_eq!(hex, golden);
         assert_eq!(MarkBody::decode(body.encode()), Ok(body));
     }

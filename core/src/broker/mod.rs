@@ -210,6 +210,15 @@ pub struct Broker {
     by_name: BTreeMap<(String, usize), Producers>,
 }
 
+/// The planted bug: nothing is durable that should be before a mark names it.
+fn unsynced(command: DiskCommand) -> DiskCommand {
+    match command {
+        DiskCommand::Write { file, at, bytes, durable: _ } => DiskCommand::Write { file, at, bytes, durable: false },
+        DiskCommand::Sync { files: _ } => DiskCommand::Sync { files: Vec::new() },
+        other => other,
+    }
+}
+
 /// How often a broker whose registration is not in the image says again who it is.
 const REGISTER_EVERY: Duration = Duration::from_millis(300);
 /// How long a broker that is to end may take to hand over what it leads.
@@ -444,6 +453,12 @@ impl Broker {
     }
 
     fn disk(&mut self, owner: Owner, command: DiskCommand, out: &mut Effects) {
+        let command = match owner {
+            Owner::Log(..) | Owner::Arrival(..) if self.config.mutants.planted(Mutant::CheckpointAhead) => {
+                unsynced(command)
+            }
+            _ => command,
+        };
         let op = OpId(self.next_op);
         self.next_op += 1;
         self.ops.insert(op, owner);

@@ -146,7 +146,7 @@ impl Connections {
 
     /// Whom to ask something that any broker knows: the brokers; while none of them answers, the bootstrap addresses too.
     pub(super) fn candidates(&self) -> Vec<Node> {
-        let failing = |node: &Node| self.lines.get(&(*node, Lane::Main)).is_some_and(|line| line.failures > 0);
+        let failing = |node: &Node| self.is_failing(*node, Lane::Main);
         let known = self.addresses.keys().filter(|node| **node >= 0);
         let lost = known.clone().all(failing);
         self.addresses.keys().filter(|node| lost || **node >= 0).copied().collect()
@@ -154,6 +154,11 @@ impl Connections {
 
     pub(super) fn is_ready(&self, node: Node, lane: Lane) -> bool {
         matches!(self.lines.get(&(node, lane)), Some(Line { state: State::Ready { .. }, .. }))
+    }
+
+    /// Whether the last attempt to reach or ask the broker failed.
+    pub(super) fn is_failing(&self, node: Node, lane: Lane) -> bool {
+        self.lines.get(&(node, lane)).is_some_and(|line| line.failures > 0)
     }
 
     /// Whether requests can be sent. If not, sees to it that they can be as soon as may be.

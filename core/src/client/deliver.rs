@@ -102,7 +102,7 @@ impl Delivery {
         self.identity_wanted = None;
         for (leader, places) in by_leader {
             while self.load.get(&leader).copied().unwrap_or(0) < self.producer.in_flight_max()
-                && net.ready(now, leader, Lane::Main, out)
+                && metadata.reach(now, net, leader, Lane::Main, out)
             {
                 let batches = self.gather(now, leader, &places);
                 if batches.is_empty() {

@@ -61,7 +61,7 @@ impl Fetcher {
         }
         for (leader, wanted) in by_leader {
             let busy = self.flights.values().any(|flight| flight.node == leader);
-            if busy || !net.ready(now, leader, Lane::Fetch, out) {
+            if busy || !metadata.reach(now, net, leader, Lane::Fetch, out) {
                 continue;
             }
             let wait = self.max_wait.min(consumer.patience(now));

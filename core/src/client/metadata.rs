@@ -163,6 +163,20 @@ impl Metadata {
         self.needed = true;
     }
 
+    /// Whether a leader can be asked. One that can not be reached may no longer lead: then the others are asked who does.
+    pub(super) fn reach(
+        &mut self,
+        now: Instant,
+        net: &mut Connections,
+        leader: Node,
+        lane: Lane,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let ready = net.ready(now, leader, lane, out);
+        self.needed |= !ready && net.is_failing(leader, lane);
+        ready
+    }
+
     /// A broker that refused named the leader (KIP-951).
     pub(super) fn hint(&mut self, topic: &str, partition: i32, hint: &LeaderIdAndEpoch) {
         let known = self.topics.get_mut(topic).and_then(|topic| topic.partitions.get_mut(&partition));

@@ -268,6 +268,11 @@ impl Incoming {
         matches!(self.stage, Stage::Failed(_)) && self.op.is_none() && self.discards.is_empty() && self.items.is_empty()
     }
 
+    /// Whether bytes of this disk turned out to be other bytes than they should be: then everything travels.
+    pub fn distrusts(&self) -> bool {
+        self.distrust
+    }
+
     /// How far it is.
     pub fn progress(&self) -> Progress {
         match &self.stage {

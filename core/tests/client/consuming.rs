@@ -136,6 +136,22 @@ fn a_new_leader_is_found() {
 }
 
 #[test]
+fn the_others_are_asked_until_a_dead_leader_has_a_successor() {
+    let mut world = world(30);
+    world.run(assign(Position::Earliest)).unwrap();
+    poll(&mut world, 1).unwrap();
+    world.kill(1);
+    let killed = world.now;
+    world.run_for(Duration::from_millis(900));
+    for partition in 0..3 {
+        world.cluster.partition("t", partition).leader = 2;
+        world.cluster.partition("t", partition).epoch = 9;
+    }
+    assert_eq!(poll_all(&mut world, 3).len(), 29);
+    assert!(world.now.since(killed) < Duration::from_secs(2), "after {:?}", world.now.since(killed));
+}
+
+#[test]
 fn lost_fetches_are_asked_again() {
     let mut world = world(30);
     world.run(assign(Position::Earliest)).unwrap();

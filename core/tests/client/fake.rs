@@ -31,14 +31,21 @@ pub(crate) struct Partition {
     pub(crate) epoch: i32,
     pub(crate) log: Vec<Stored>,
     pub(crate) next_offset: i64,
-    /// By producer id: the sequences and offsets of the last five batches.
-    producers: BTreeMap<i64, VecDeque<(i32, i32, i64)>>,
+    /// By producer id: its epoch, and the sequences and offsets of the last five batches.
+    producers: BTreeMap<i64, (i16, VecDeque<(i32, i32, i64)>)>,
 }
 
 impl Partition {
     fn append(&mut self, batch: &Batch) -> (ErrorCode, i64) {
         if let Some(id) = batch.producer_id() {
-            let remembered = self.producers.entry(id.0).or_default();
+            let (epoch, remembered) = self.producers.entry(id.0).or_default();
+            if batch.producer_epoch() < *epoch {
+                return (ErrorCode::InvalidProducerEpoch, -1);
+            }
+            if batch.producer_epoch() > *epoch {
+                *epoch = batch.producer_epoch();
+                remembered.clear();
+            }
             let (first, last) = (batch.base_sequence(), batch.last_sequence());
             if let Some((.., offset)) = remembered.iter().find(|(a, b, _)| (*a, *b) == (first, last)) {
                 return (ErrorCode::None, *offset);
@@ -61,6 +68,11 @@ impl Partition {
     /// Forgets what it knows of producers.
     pub(crate) fn forget_producers(&mut self) {
         self.producers.clear();
+    }
+
+    /// The epochs of the producers known.
+    pub(crate) fn epochs(&self) -> Vec<i16> {
+        self.producers.values().map(|(epoch, _)| *epoch).collect()
     }
 
     /// The values of all records, in order.

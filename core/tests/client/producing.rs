@@ -107,6 +107,23 @@ fn five_in_flight_are_sent_again_in_order_to_a_new_leader() {
 }
 
 #[test]
+fn the_others_are_asked_until_a_dead_leader_has_a_successor() {
+    let mut world = world(single());
+    let first = world.call(produce("t", 0, "0"));
+    world.wait(first).unwrap();
+    world.kill(1);
+    let killed = world.now;
+    let second = world.call(produce("t", 0, "1"));
+    // The others do not know yet, and name it still.
+    world.run_for(Duration::from_millis(900));
+    world.cluster.partition("t", 0).leader = 2;
+    world.cluster.partition("t", 0).epoch = 2;
+    world.wait(second).unwrap();
+    assert!(world.now.since(killed) < Duration::from_millis(1_100), "after {:?}", world.now.since(killed));
+    assert_eq!(world.cluster.partition("t", 0).values(), numbered(2));
+}
+
+#[test]
 fn no_batch_overtakes_one_that_failed() {
     let mut world = world(single());
     let first = world.call(produce("t", 0, "0"));
@@ -145,11 +162,11 @@ fn a_refusal_before_the_append_is_definite_and_stops_nobody_else() {
         world.wait(call).unwrap();
     }
     assert_eq!(world.cluster.partition("t", 0).values(), numbered(4));
-    assert_eq!(world.cluster.next_producer, 2, "the sequence has a gap: another producer id");
+    assert_eq!(world.cluster.partition("t", 0).epochs(), [1], "the sequence has a gap: the next epoch");
 }
 
 #[test]
-fn a_log_that_lost_the_sequence_gets_a_new_producer() {
+fn a_log_that_lost_the_sequence_gets_the_next_epoch() {
     let mut world = world(single());
     let first = world.call(produce("t", 0, "0"));
     world.wait(first).unwrap();
@@ -157,7 +174,8 @@ fn a_log_that_lost_the_sequence_gets_a_new_producer() {
     let second = world.call(produce("t", 0, "1"));
     world.wait(second).unwrap();
     assert_eq!(world.cluster.partition("t", 0).values(), numbered(2));
-    assert_eq!(world.cluster.next_producer, 2);
+    assert_eq!(world.cluster.partition("t", 0).epochs(), [1]);
+    assert_eq!(world.cluster.next_producer, 1, "no other id is needed for that");
 }
 
 #[test]
@@ -183,7 +201,7 @@ fn a_log_that_lost_the_sequence_of_a_doubtful_batch_leaves_it_unknown() {
 }
 
 #[test]
-fn a_batch_that_was_sent_and_never_answered_is_unknown_and_the_next_one_has_another_producer() {
+fn a_batch_that_was_sent_and_never_answered_is_unknown_and_the_next_one_has_another_epoch() {
     let mut world = world(single());
     let first = world.call(produce("t", 0, "0"));
     world.wait(first).unwrap();
@@ -197,7 +215,8 @@ fn a_batch_that_was_sent_and_never_answered_is_unknown_and_the_next_one_has_anot
     let next = world.call(produce("t", 0, "1"));
     world.wait(next).unwrap();
     assert_eq!(world.cluster.partition("t", 0).values(), numbered(2));
-    assert_eq!(world.cluster.next_producer, 2);
+    assert_eq!(world.cluster.partition("t", 0).epochs(), [1]);
+    assert_eq!(world.cluster.next_producer, 1, "no other id is needed for that");
 }
 
 #[test]

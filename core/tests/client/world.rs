@@ -174,6 +174,16 @@ impl World {
         self.later(Input::Disconnected { conn: id });
     }
 
+    /// A broker dies: its connections close, and there are no new ones.
+    pub(crate) fn kill(&mut self, node: i32) {
+        self.down.push(node);
+        let lost: Vec<u64> =
+            self.conns.iter().filter(|(_, conn)| conn.open && conn.node == node).map(|(id, _)| *id).collect();
+        for id in lost {
+            self.close(id);
+        }
+    }
+
     /// Lets the next thing happen. False if nothing is left that could.
     pub(crate) fn advance(&mut self) -> bool {
         let inbox = self.inbox.first_key_value().map(|(at, _)| *at);

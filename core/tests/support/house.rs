@@ -22,6 +22,8 @@ use tidelog_core::time::{Duration, Instant, Now, Timestamp};
 #[derive(Default)]
 pub struct Disk {
     pub files: BTreeMap<FileId, Vec<u8>>,
+    /// No file can grow.
+    pub full: bool,
 }
 
 impl Disk {
@@ -48,6 +50,10 @@ impl Disk {
             }
             DiskCommand::Sync { .. } => Ok(DiskOutput::Done),
             DiskCommand::Allocate { file, len } => {
+                let len_now = self.files.get(file).map_or(0, Vec::len);
+                if self.full && len_now < *len as usize {
+                    return Err(DiskError::Full);
+                }
                 let content = self.files.entry(*file).or_default();
                 if content.len() < *len as usize {
                     content.resize(*len as usize, 0);

@@ -15,7 +15,7 @@ pub(super) const ALIGNMENT: u64 = 4096;
 
 const ALIGNMENT_BYTES: usize = ALIGNMENT as usize;
 /// How many zeros are written at once: a block of the journal does not wait long behind them.
-const ZEROS_BYTES: u64 = 512 * 1024;
+const ZEROS_BYTES: u64 = 1024 * 1024;
 const BUFFER_BYTES: usize = JOURNAL_BLOCK_BYTES_MAX as usize;
 
 /// A buffer whose first byte is aligned. It takes memory from the first use on.

@@ -66,6 +66,14 @@ impl Executor {
         let together = Debt { files: files.into_iter().collect(), directory: debts().any(|debt| debt.directory) };
         match self.pay(&together) {
             Ok(()) => begun.into_iter().map(|begun| begun.map(|(output, _)| output)).collect(),
+            // One of them named a file that is not there, which is not the fault of the others.
+            Err(DiskError::Missing) => begun
+                .into_iter()
+                .map(|begun| {
+                    let (output, debt) = begun?;
+                    self.pay(&debt).map(|()| output)
+                })
+                .collect(),
             // Nobody knows whose bytes were lost: none of those who owed something is told that they are safe.
             Err(error) => begun
                 .into_iter()
@@ -129,6 +137,9 @@ impl Executor {
             return Err(DiskError::Io(lost));
         }
         if debt.files.len() > SYNC_FILES_MAX {
+            for file in &debt.files {
+                self.files.get(*file).map_err(|error| failure("syncing", *file, &error))?;
+            }
             return self.files.sync_all().map_err(|error| io_error("syncing", "the file system", &error));
         }
         for file in &debt.files {
@@ -214,7 +225,7 @@ impl Executor {
 
     fn write_zeros(&mut self, file: FileId, open: &File, from: u64, to: u64) -> io::Result<()> {
         if is_aligned(from, to - from)
-            && let Some(direct) = self.files.get_direct(file)?
+            && let Some(direct) = self.files.get_direct_unsynced(file)?
         {
             match self.direct.write_zeros(&direct, from, to) {
                 Err(error) if refuses_direct(&error) => self.files.refuse_direct(),

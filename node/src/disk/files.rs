@@ -20,6 +20,8 @@ pub(super) enum Access {
     Cached,
     /// Past it (`O_DIRECT`), each write durable when it is done (`O_DSYNC`).
     Direct,
+    /// Past it, and durable when it is synced.
+    DirectUnsynced,
 }
 
 /// The files of one directory.
@@ -63,13 +65,21 @@ impl Files {
         self.handle(id, Access::Cached, |options| options)
     }
 
-    /// The file for writing past the page cache; `None` if its file system can not.
+    /// The file for writing past the page cache, each write durable when it is done; `None` if its file system can not.
     pub(super) fn get_direct(&self, id: FileId) -> io::Result<Option<Arc<File>>> {
+        self.direct(id, Access::Direct, OFlags::DIRECT | OFlags::DSYNC)
+    }
+
+    /// The file for writing past the page cache; `None` if its file system can not.
+    pub(super) fn get_direct_unsynced(&self, id: FileId) -> io::Result<Option<Arc<File>>> {
+        self.direct(id, Access::DirectUnsynced, OFlags::DIRECT)
+    }
+
+    fn direct(&self, id: FileId, access: Access, flags: OFlags) -> io::Result<Option<Arc<File>>> {
         if self.direct_refused.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let flags = (OFlags::DIRECT | OFlags::DSYNC).bits().cast_signed();
-        match self.handle(id, Access::Direct, |options| options.custom_flags(flags)) {
+        match self.handle(id, access, |options| options.custom_flags(flags.bits().cast_signed())) {
             Ok(file) => Ok(Some(file)),
             Err(error) if refuses_direct(&error) => {
                 self.refuse_direct();
@@ -101,6 +111,7 @@ impl Files {
         let mut open = self.lock();
         open.handles.remove(&(id, Access::Cached));
         open.handles.remove(&(id, Access::Direct));
+        open.handles.remove(&(id, Access::DirectUnsynced));
         drop(open);
         match fs::remove_file(self.path.join(id.name())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -47,7 +47,7 @@ const LANES: [Lane; 7] =
 /// The most operations that are done together.
 const TOGETHER_MAX: usize = 512;
 /// After so many bytes written to segments, those written to are synced.
-const EARLY_SYNC_BYTES: u64 = 8 * 1024 * 1024;
+const EARLY_SYNC_BYTES: u64 = 32 * 1024 * 1024;
 
 impl Lane {
     /// The lane of the `nth` command.

@@ -1,7 +1,6 @@
 //! ListOffsets: ends that do not go back, starts that move only by right, and lookups by time.
 //!
-//! Judged for one client at a time where a stale leader may answer: a client that, as the Java client does, ignores leader
-//! epochs older than the newest it knows.
+//! Brokers here answer behind a read barrier: an answer is as new as anything that anybody was told before the question.
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tidelog_core::mutants::{Mutants, REGISTRY};
+use tidelog_core::mutants::{CONTROLS, Mutants, REGISTRY};
 use tidelog_sim::{Outcome, Verdict};
 
 use super::args::Scoreboard;
@@ -12,6 +12,9 @@ use super::pool;
 
 /// Starts of one mutant lie so far apart.
 const APART: u64 = 1_000_000;
+
+/// How many seeds a change that is no bug must pass.
+const CONTROL_SEEDS: u64 = 20;
 
 pub(crate) fn scoreboard(args: &Scoreboard) -> Result<u8, String> {
     let first = args.seed.number()?;
@@ -59,6 +62,16 @@ pub(crate) fn scoreboard(args: &Scoreboard) -> Result<u8, String> {
             started.elapsed().as_millis(),
             oracles.join(", ")
         );
+    }
+    for control in CONTROLS.iter().filter(|control| args.only.as_ref().is_none_or(|only| only == control.name)) {
+        let mutants = Mutants::named(control.name).ok_or("the registry knows its own names")?;
+        let stop = AtomicBool::new(false);
+        let mut alarms = 0;
+        pool::range(first, args.budget.clamp(1, CONTROL_SEEDS), mutants, &stop, |outcome| {
+            alarms += u64::from(!matches!(outcome.verdict, Verdict::Pass | Verdict::Vacuous));
+        });
+        missed += alarms;
+        println!("{:<28} no bug: {alarms} false alarms", control.name);
     }
     Ok(if missed == 0 { 0 } else { Verdict::Vacuous.code() })
 }

@@ -199,3 +199,65 @@ fn an_operation_id_is_used_once() {
     let mut rig = Rig::new(1);
     rig.disk.issue(OpId(1), DiskCommand::List);
 }
+
+#[test]
+fn what_a_failed_sync_lost_no_later_sync_brings_back() {
+    let (mut kept, mut lost) = (0, 0);
+    for seed in 0..60 {
+        let mut rig = Rig::new(seed);
+        rig.written(0, 5, 512, false);
+        let sync = rig.issue(DiskCommand::Sync { files: vec![file(1)] });
+        assert!(matches!(rig.disk.fail(sync, &mut rig.rng), Some(Err(DiskError::Io(_)))));
+        rig.now(DiskCommand::Sync { files: vec![file(1)] }).expect("it says that all is well");
+        assert!(rig.read(0, 512).iter().all(|byte| *byte == 5), "the page cache shows it");
+        rig.disk.power_loss(&mut rig.rng);
+        match rig.read(0, 512)[0] {
+            5 => kept += 1,
+            0 => lost += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(kept > 0 && lost > 0, "{kept} kept, {lost} lost");
+
+    let mut rig = Rig::new(3);
+    rig.written(0, 5, 512, false);
+    let sync = rig.issue(DiskCommand::Sync { files: vec![file(1)] });
+    rig.disk.fail(sync, &mut rig.rng);
+    rig.written(0, 6, 512, true);
+    rig.disk.power_loss(&mut rig.rng);
+    assert!(rig.read(0, 512).iter().all(|byte| *byte == 6), "written again, it is safe");
+}
+
+#[test]
+fn a_full_disk_refuses_growth_and_nothing_else() {
+    let mut rig = Rig::new(1);
+    let more = rig.issue(DiskCommand::Allocate { file: file(1), len: 16_384 });
+    assert_eq!(rig.disk.refuse(more), Some(Err(DiskError::Full)));
+    assert!(rig.disk.finish(more).is_none(), "it is answered");
+    let same = rig.issue(DiskCommand::Allocate { file: file(1), len: 8_192 });
+    assert_eq!(rig.disk.refuse(same), None);
+    assert_eq!(rig.disk.finish(same), Some(Ok(DiskOutput::Done)));
+    let write = rig.write(0, 1, 10, true);
+    assert_eq!(rig.disk.refuse(write), None);
+}
+
+#[test]
+fn rot_hits_journal_blocks_that_a_later_one_follows() {
+    let journal = FileId::new(FileKind::Journal, 1, 7);
+    for seed in 0..50 {
+        let mut rig = Rig::new(seed);
+        rig.now(DiskCommand::Allocate { file: journal, len: 4096 }).expect("made");
+        assert_eq!(rig.disk.rot(FileKind::Journal, &mut rig.rng), None);
+        for at in [0, 512, 1024] {
+            let bytes = vec![Bytes::from(vec![9; 512])];
+            rig.now(DiskCommand::Write { file: journal, at, bytes, durable: true }).expect("written");
+        }
+        let (file, at) = rig.disk.rot(FileKind::Journal, &mut rig.rng).expect("there are two");
+        assert!(file == journal && at < 1024, "{at}");
+        rig.disk.power_loss(&mut rig.rng);
+        let Ok(DiskOutput::Read(bytes)) = rig.now(DiskCommand::Read { file: journal, at: 0, len: 1536 }) else {
+            panic!("it can be read")
+        };
+        assert_eq!(bytes.iter().filter(|byte| **byte != 9).count(), 1);
+    }
+}

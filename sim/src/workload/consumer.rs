@@ -170,7 +170,7 @@ impl Program for Consumer {
             self.assign(desk);
         } else if self.rng.per_mille(self.spec.seeks) {
             self.seek(desk);
-        } else if self.rng.per_mille(60) {
+        } else if self.rng.per_mille(self.spec.asks) {
             self.ask(desk);
         } else {
             self.poll(desk);

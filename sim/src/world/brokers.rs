@@ -158,6 +158,7 @@ impl World {
                         self.tally.leader_changes += 1;
                     }
                     self.plot(place, 10);
+                    self.slow_start();
                     self.tell(
                         Some(place),
                         format!("broker {node} is elected leader of {} in term {}", name(*group), term.0),

@@ -13,6 +13,9 @@ use crate::workload;
 /// The most a wall clock is off, in milliseconds, drift not counted.
 const WALL_OFFSET_MAX_MS: i64 = 8 * 3_600_000;
 
+/// So many elections in a thousand meet slow disks.
+const SLOW_STARTS: u64 = 40;
+
 impl World {
     pub(super) fn strike(&mut self, fault: usize) {
         if self.phase != Phase::Chaos {
@@ -267,6 +270,17 @@ impl World {
             let life = self.hosts[place as usize].life;
             self.queue.push(at, Happening::Ambush { place, life });
         }
+    }
+
+    /// A leader was elected. Now and then all disks become slow, so that it leads for a while before it may serve.
+    pub(super) fn slow_start(&mut self) {
+        if self.phase != Phase::Chaos || self.scenario.rates.ambush == 0 || !self.ambusher.per_mille(SLOW_STARTS) {
+            return;
+        }
+        let until = self.now + self.ambusher.between(100_000, 900_000);
+        self.hosts.iter_mut().for_each(|host| host.stalled_until = host.stalled_until.max(until));
+        self.tally.fault("slow_start");
+        self.tell(None, "fault: all disks are slow for a moment".to_owned());
     }
 
     pub(super) fn ambush(&mut self, place: u32, life: u64) {
