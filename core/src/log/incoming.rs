@@ -436,7 +436,7 @@ impl Incoming {
         let kept = self.salvage.remove(&(kind, base));
         let usable = |item: &Item| match kind {
             FileKind::SegmentIndex => item.at == len && item.sum == crc && item.len == len,
-            FileKind::Segment | FileKind::State | FileKind::Journal => {
+            FileKind::Segment | FileKind::State | FileKind::Journal | FileKind::Formation => {
                 item.at < len || (item.at == len && item.sum == crc)
             }
         };
@@ -450,7 +450,9 @@ impl Incoming {
         };
         let prefix = match kind {
             FileKind::Segment if !self.distrust => local.part(base).map(|(file, written)| (file, written.min(len))),
-            FileKind::Segment | FileKind::SegmentIndex | FileKind::State | FileKind::Journal => None,
+            FileKind::Segment | FileKind::SegmentIndex | FileKind::State | FileKind::Journal | FileKind::Formation => {
+                None
+            }
         };
         let prefix = prefix.filter(|(_, upto)| *upto > at);
         self.lent.extend(prefix.map(|(file, _)| file));
