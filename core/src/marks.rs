@@ -39,6 +39,8 @@ pub const SUFFIX_COPIED: &str = "suffix-copied";
 pub const SNAPSHOT_INSTALLED: &str = "snapshot-installed";
 /// A follower was silent for too long, and its leader's files are its no more.
 pub const LEASE_EXPIRED: &str = "lease-expired";
+/// A broker whose disk was empty was admitted.
+pub const ADMITTED: &str = "admitted";
 
 /// Every mark there is.
 pub const ALL: &[&str] = &[
@@ -54,6 +56,7 @@ pub const ALL: &[&str] = &[
     PLEDGED_AGAIN,
     CHARTER_PASSED_ON,
     BECAME_OBSERVER,
+    ADMITTED,
     HANDED_OVER,
     PRODUCER_HELD_BACK,
     SEGMENTS_COPIED,

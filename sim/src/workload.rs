@@ -2,6 +2,7 @@
 
 mod admin;
 mod consumer;
+mod operator;
 mod prober;
 mod producer;
 mod reader;
@@ -14,6 +15,8 @@ use crate::streams;
 
 /// Streams of those who come after the heal begin here.
 const AFTER_HEAL: u64 = 1_000;
+/// The stream of the operator.
+const OPERATOR: u64 = 900;
 
 /// The clients of a scenario.
 pub(crate) fn programs(scenario: &Scenario) -> Vec<Box<dyn Program>> {
@@ -35,6 +38,8 @@ pub(crate) fn programs(scenario: &Scenario) -> Vec<Box<dyn Program>> {
         let config = client_config(scenario, "consumer", &mut rng);
         programs.push(Box::new(consumer::Consumer::new(spec.clone(), config, rng)));
     }
+    let mut rng = Rng::stream(scenario.seed, &[streams::WORKLOAD, OPERATOR]);
+    programs.push(Box::new(operator::Operator::new(client_config(scenario, "operator", &mut rng), rng)));
     programs
 }
 

@@ -38,6 +38,15 @@ impl Broker {
 
     /// Hears what the formation has to say, and lets it say the rest to others.
     pub(super) fn form(&mut self, out: &mut Effects) {
+        let asked = self.formation.as_mut().map(Formation::asked).unwrap_or_default();
+        for (node, directory) in asked {
+            let member = self.image().and_then(|image| image.controllers().get(&node)).copied();
+            if let (Some(member), Some(formation)) =
+                (member.filter(|member| member.directory == directory), &mut self.formation)
+            {
+                formation.welcome(node, directory, member.replica);
+            }
+        }
         let Some(formation) = &mut self.formation else { return };
         formation.tick(self.now.mono);
         let (reports, sends) = (formation.reports(), formation.sends());
@@ -86,7 +95,9 @@ impl Broker {
         }
         match &self.charter {
             Some((charter, _)) => {
-                ours &= envelope.cluster == charter.cluster && charter.voters().any(|voter| voter == from);
+                let admitted = self.image().is_some_and(|image| image.controllers().contains_key(&from));
+                let member = admitted || charter.voters().any(|voter| voter == from);
+                ours &= envelope.cluster == charter.cluster && member;
             }
             // The others may know of the charter before this broker does.
             None if ours => return false,

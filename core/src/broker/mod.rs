@@ -614,6 +614,9 @@ impl Broker {
         }
         if let Some(image) = self.image() {
             image.check();
+            if matches!(self.phase, Phase::Halted) {
+                return;
+            }
             for (group, replica) in image.replicas_on(self.config.node) {
                 let here = self.replicas.get(&group).is_none_or(|here| here.raft.replica() == replica);
                 assert!(here, "a replica has the id the image gives it");

@@ -102,6 +102,18 @@ impl Broker {
         let members = |voter: bool| {
             image.controllers().iter().filter(move |(_, member)| member.voter == voter).map(state).collect::<Vec<_>>()
         };
+        // Those who ask to be admitted are heard of by every broker they know.
+        let applicants = self.applicants().into_iter().filter(|(node, directory)| {
+            image.controllers().get(node).is_none_or(|member| member.directory != *directory)
+        });
+        let applicants = applicants.map(|(node, directory)| DescribeQuorumReplica {
+            replica_id: i32::try_from(node.0).unwrap_or(-1),
+            replica_directory_id: TopicId(directory.0),
+            log_end_offset: -1,
+            last_fetch_timestamp: -1,
+            last_caught_up_timestamp: -1,
+        });
+        let observers = members(false).into_iter().chain(applicants).collect();
         let leader = self.leader(GroupId::CONTROLLER);
         let nodes = image.brokers().iter().map(|(node, info)| DescribeQuorumNode {
             node_id: i32::try_from(node.0).unwrap_or(-1),
@@ -116,7 +128,7 @@ impl Broker {
             leader_epoch: leader.map_or(-1, |leader| leader.epoch),
             high_watermark: replica.raft.commit().0 as i64,
             current_voters: members(true),
-            observers: members(false),
+            observers,
             ..DescribeQuorumPartitionState::default()
         };
         let topic = DescribeQuorumTopicState { topic_name: TOPIC.into(), partitions: vec![partition] };

@@ -10,7 +10,7 @@ use super::mark::MarkBody;
 use super::replica::{Parked, Replica};
 use super::{Broker, Dying, Owner, Phase};
 use crate::controller::configs::TopicConfig;
-use crate::controller::image::{Image, Tombstone};
+use crate::controller::image::{Controller, Image, Tombstone};
 use crate::effect::{DiskCommand, DiskOutput, DiskResult, Effects, Halt};
 use crate::event::Event;
 use crate::formation::Role;
@@ -97,7 +97,12 @@ impl Broker {
 
     fn fresh(&self, group: GroupId) -> Machine {
         let fold = if group == GroupId::CONTROLLER {
-            Fold::Controller(Box::new(Image::new(self.charter().cluster)))
+            let charter = self.charter();
+            let founding = charter
+                .members
+                .iter()
+                .map(|seat| (seat.node, Controller { replica: seat.replica, directory: seat.directory, voter: true }));
+            Fold::Controller(Box::new(Image::new(charter.cluster).founded_by(founding)))
         } else {
             Fold::Partition(producers(Producers::default(), self.config.mutants))
         };

@@ -119,8 +119,8 @@ impl Broker {
     pub(super) fn registered(&self) -> bool {
         let config = &self.config;
         self.image().and_then(|image| image.brokers().get(&config.node)).is_some_and(|broker| {
-            (&broker.host, broker.port, &broker.rack, broker.boot)
-                == (&config.host, config.port, &config.rack, self.boot.counter)
+            (&broker.host, broker.port, &broker.rack, broker.directory, broker.boot)
+                == (&config.host, config.port, &config.rack, config.directory, self.boot.counter)
         })
     }
 

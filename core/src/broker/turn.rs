@@ -1,5 +1,7 @@
 //! One turn of the wheel: ticks, every touched group through Raft and its state machine, then what is left to ask for.
 
+use std::collections::BTreeSet;
+
 use super::machine::Outcome;
 use super::submit::COMMANDS_PER_ENVELOPE_MAX;
 use super::{Broker, Owner, Phase, Route, Waiting};
@@ -337,7 +339,9 @@ impl Broker {
     }
 
     fn others(&self) -> Vec<NodeId> {
-        self.charter().voters().filter(|node| *node != self.config.node).collect()
+        let admitted = self.image().into_iter().flat_map(|image| image.controllers().keys().copied());
+        let members: BTreeSet<NodeId> = self.charter().voters().chain(admitted).collect();
+        members.into_iter().filter(|node| *node != self.config.node).collect()
     }
 
     /// Tells the other brokers at once that this one leads a group now.

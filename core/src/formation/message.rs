@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::record::{Charter, uuid, wire::Charter as WireCharter};
-use crate::id::{ClusterId, DirectoryId, NodeId};
+use crate::id::{ClusterId, DirectoryId, NodeId, ReplicaId};
 use crate::limits::VOTERS_MAX;
 
 /// A message about membership. Who sends it and to whom is said by its envelope.
@@ -41,6 +41,17 @@ pub enum Message {
         /// The port there.
         port: u16,
     },
+    /// "You are admitted."
+    Admitted {
+        /// The sender's disk.
+        directory: DirectoryId,
+        /// The cluster.
+        cluster: ClusterId,
+        /// The disk that is admitted.
+        admitted: DirectoryId,
+        /// Its replica id in the controller group.
+        replica: ReplicaId,
+    },
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -53,6 +64,18 @@ pub(crate) struct Wire {
     formed: Option<WireCharter>,
     #[prost(message, optional, tag = "4")]
     join: Option<Join>,
+    #[prost(message, optional, tag = "5")]
+    admitted: Option<Admitted>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Admitted {
+    #[prost(bytes = "bytes", tag = "1")]
+    cluster: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    admitted: Bytes,
+    #[prost(uint64, tag = "3")]
+    replica: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -107,14 +130,23 @@ impl Message {
                 }),
                 ..Wire::default()
             },
+            Self::Admitted { directory, cluster, admitted, replica } => Wire {
+                directory: Bytes::copy_from_slice(&directory.0),
+                admitted: Some(Admitted {
+                    cluster: Bytes::copy_from_slice(&cluster.0),
+                    admitted: Bytes::copy_from_slice(&admitted.0),
+                    replica: replica.0,
+                }),
+                ..Wire::default()
+            },
         }
     }
 
     /// The message, if it is one.
     pub(crate) fn parse(wire: Wire) -> Option<Self> {
         let directory = DirectoryId(uuid(&wire.directory)?);
-        match (wire.hello, wire.formed, wire.join) {
-            (Some(hello), None, None) => {
+        match (wire.hello, wire.formed, wire.join, wire.admitted) {
+            (Some(hello), None, None, None) => {
                 let voters: Vec<NodeId> = hello.voters.into_iter().map(NodeId).collect();
                 let ascending = voters.windows(2).all(|pair| pair[0] < pair[1]);
                 if !ascending || voters.is_empty() || voters.len() > VOTERS_MAX {
@@ -126,14 +158,20 @@ impl Message {
                 };
                 Some(Self::Hello { directory, voters, pledge, nonce: hello.nonce, echo: hello.echo })
             }
-            (None, Some(charter), None) => Some(Self::Formed { directory, charter: charter.parse()? }),
-            (None, None, Some(join)) => {
+            (None, Some(charter), None, None) => Some(Self::Formed { directory, charter: charter.parse()? }),
+            (None, None, Some(join), None) => {
                 if join.host.len() > HOST_BYTES_MAX {
                     return None;
                 }
                 let (cluster, port) = (ClusterId(uuid(&join.cluster)?), u16::try_from(join.port).ok()?);
                 Some(Self::Join { directory, cluster, host: join.host, port })
             }
+            (None, None, None, Some(word)) if word.replica > 0 => Some(Self::Admitted {
+                directory,
+                cluster: ClusterId(uuid(&word.cluster)?),
+                admitted: DirectoryId(uuid(&word.admitted)?),
+                replica: ReplicaId(word.replica),
+            }),
             _ => None,
         }
     }

@@ -149,6 +149,8 @@ pub struct Formation {
     differing: BTreeMap<NodeId, Vec<NodeId>>,
     complained: BTreeSet<NodeId>,
     applicants: BTreeMap<NodeId, Applicant>,
+    /// Those who asked since they were looked at.
+    asked: BTreeSet<NodeId>,
     sends: Vec<(NodeId, Message)>,
     reports: Vec<Report>,
     next_say: Instant,
@@ -179,6 +181,7 @@ impl Formation {
             differing: BTreeMap::new(),
             complained: BTreeSet::new(),
             applicants: BTreeMap::new(),
+            asked: BTreeSet::new(),
             sends: Vec::new(),
             reports: Vec::new(),
             next_say: Instant::default(),
@@ -384,6 +387,12 @@ impl Formation {
     /// Observers that asked this member to be admitted.
     pub fn applicants(&self) -> &BTreeMap<NodeId, Applicant> {
         &self.applicants
+    }
+
+    /// The applicants that asked since this was called last: if one is admitted, it is to be told.
+    pub fn asked(&mut self) -> Vec<(NodeId, DirectoryId)> {
+        let asked = std::mem::take(&mut self.asked);
+        asked.into_iter().filter_map(|node| Some((node, self.applicants.get(&node)?.directory))).collect()
     }
 
     /// What it waits for, to be read behind "waiting for".

@@ -58,6 +58,7 @@ impl Formation {
             Message::Join { directory, cluster, host, port } => {
                 self.join(from, cluster, Applicant { directory, host, port });
             }
+            Message::Admitted { directory: _, cluster, admitted, replica } => self.admitted(cluster, admitted, replica),
         }
     }
 
@@ -192,6 +193,7 @@ impl Formation {
         if charter.cluster != cluster {
             return self.pass_on(from);
         }
+        self.asked.insert(from);
         let known = self.applicants.get(&from) == Some(&applicant);
         if known || (self.applicants.len() >= STRANGERS_MAX && !self.applicants.contains_key(&from)) {
             return;
@@ -199,6 +201,25 @@ impl Formation {
         let directory = applicant.directory;
         self.note(format!("broker {from} asks to be admitted: the cluster was formed without its disk ({directory})"));
         self.applicants.insert(from, applicant);
+    }
+
+    /// This broker's disk is admitted: from now on it is a member, under an id no other disk ever had.
+    fn admitted(&mut self, cluster: ClusterId, admitted: DirectoryId, replica: ReplicaId) {
+        let Some(Record::Charter(charter, Role::Observer)) = &self.record else { return };
+        let founding = charter.members.iter().any(|seat| seat.replica == replica);
+        if charter.cluster == cluster && admitted == self.setup.directory && !founding {
+            let charter = charter.clone();
+            self.reports.push(Report::Sometimes(marks::ADMITTED));
+            self.write(Record::Charter(charter, Role::Member(replica)));
+        }
+    }
+
+    /// Tells an applicant that it is admitted.
+    pub fn welcome(&mut self, node: NodeId, admitted: DirectoryId, replica: ReplicaId) {
+        if let Some(charter) = self.membership_charter() {
+            let (directory, cluster) = (self.setup.directory, charter.cluster);
+            self.sends.push((node, Message::Admitted { directory, cluster, admitted, replica }));
+        }
     }
 
     fn pass_on(&mut self, to: NodeId) {

@@ -331,6 +331,7 @@ impl Group {
     pub fn receive(&mut self, node: NodeId, message: GroupMessage) -> Result<(), Refused> {
         let GroupMessage { group, from, to, raft } = message;
         self.acquainted(node, group, from, to)?;
+        self.places.entry(from).or_insert(node);
         if self.frozen {
             // As good as lost: what it would be answered is about to change.
             return Ok(());
@@ -369,7 +370,9 @@ impl Group {
     /// # Errors
     /// If it does not.
     pub fn acquainted(&self, node: NodeId, group: GroupId, from: ReplicaId, to: ReplicaId) -> Result<(), Refused> {
-        let member = self.places.get(&from) == Some(&node);
+        // Who is not a member yet may know less of the members than they know of it.
+        let new = !self.conf.contains(self.setup.replica);
+        let member = self.places.get(&from).map_or(new, |place| *place == node);
         let ours = group == self.setup.group && to == self.setup.replica && from != to;
         if ours && member { Ok(()) } else { Err(Refused::Stranger) }
     }
@@ -386,6 +389,7 @@ impl Group {
         offer: &Offered,
     ) -> Result<Admission, Refused> {
         self.acquainted(node, self.setup.group, from, to)?;
+        self.places.entry(from).or_insert(node);
         if self.frozen {
             return Ok(Admission::Held);
         }
