@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time;
 
 use bytes::{Bytes, BytesMut};
-use tidelog_core::broker::{Boot, Broker, Config, Member, Settings};
+use tidelog_core::broker::{Boot, Broker, Config, Settings};
 use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Input};
-use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, NodeId, ReplicaId, RequestId};
+use tidelog_core::id::{ConnId, DirectoryId, FileId, NodeId, RequestId};
 use tidelog_core::kafka::{RequestBody, ResponseBody, decode_request};
 use tidelog_core::mutants::Mutants;
 use tidelog_core::peer::Envelope;
@@ -99,9 +99,7 @@ impl House {
     ///
     /// Panics if they do not become ready.
     pub fn new(brokers: u32, settings: &Settings) -> Self {
-        let members: Vec<Member> = (1..=brokers)
-            .map(|node| Member { node: NodeId(node), replica: ReplicaId(u64::from(node)), voter: true })
-            .collect();
+        let voters: Vec<NodeId> = (1..=brokers).map(NodeId).collect();
         let mut house = Self {
             now: Now { mono: Instant(1_000_000), wall: Timestamp(1_700_000_000_000) },
             homes: BTreeMap::new(),
@@ -110,12 +108,11 @@ impl House {
             counts: Counts::default(),
             last_answer: None,
         };
-        for node in members.iter().map(|member| member.node) {
+        for &node in &voters {
             let config = Config {
-                cluster: ClusterId([7; 16]),
                 node,
                 directory: DirectoryId([node.0 as u8; 16]),
-                members: members.clone(),
+                voters: voters.clone(),
                 host: format!("broker-{node}"),
                 port: 9092,
                 rack: None,

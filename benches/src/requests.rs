@@ -24,7 +24,7 @@ pub const fn version(body: &RequestBody) -> i16 {
         RequestBody::InitProducerId(_) => 2,
         RequestBody::OffsetForLeaderEpoch(_) => 4,
         RequestBody::DescribeConfigs(_) => 4,
-        RequestBody::DescribeCluster(_) => 0,
+        RequestBody::DescribeCluster(_) | RequestBody::DescribeQuorum(_) | RequestBody::AddRaftVoter(_) => 0,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Events change nothing. The simulator hashes them into the trace; the node logs a few.
 
-use crate::id::{GroupId, Index, NodeId, Offset, ReplicaId, Term};
+use crate::id::{ClusterId, DirectoryId, GroupId, Index, NodeId, Offset, ReplicaId, Term};
 
 /// Something that happened inside one broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,6 +106,17 @@ pub enum Event {
         group: GroupId,
         /// What it covers.
         applied: Index,
+    },
+    /// The broker durably knows its cluster: at every start, before any group comes back, and when it changes.
+    Chartered {
+        /// The cluster.
+        cluster: ClusterId,
+        /// This broker's disk.
+        directory: DirectoryId,
+        /// Its replica id in the controller group; zero if it observes.
+        replica: ReplicaId,
+        /// The first voters of the controller group, as the charter lists them.
+        members: Vec<(NodeId, DirectoryId, ReplicaId)>,
     },
     /// Copied files are durable, and the mark that puts them in the place of all a replica has is on its way to the disk.
     Installing {

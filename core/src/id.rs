@@ -129,6 +129,8 @@ pub enum FileKind {
     SegmentIndex = 3,
     /// A state blob named by a checkpoint mark.
     State = 4,
+    /// What the broker knows of its cluster: a pledge or a charter.
+    Formation = 5,
 }
 
 /// A file of a broker's disk: a kind and a number that is never given twice on one disk, because it carries the boot counter.
@@ -153,7 +155,7 @@ impl FileId {
 
     /// The id with this number, if its kind is known.
     pub fn from_raw(raw: u64) -> Option<Self> {
-        matches!(raw >> 56, 1..=4).then_some(Self(raw))
+        matches!(raw >> 56, 1..=5).then_some(Self(raw))
     }
 
     /// What the file is for.
@@ -162,7 +164,8 @@ impl FileId {
             1 => FileKind::Journal,
             2 => FileKind::Segment,
             3 => FileKind::SegmentIndex,
-            _ => FileKind::State,
+            4 => FileKind::State,
+            _ => FileKind::Formation,
         }
     }
 
@@ -173,6 +176,7 @@ impl FileId {
             FileKind::Segment => "segment",
             FileKind::SegmentIndex => "index",
             FileKind::State => "state",
+            FileKind::Formation => "formation",
         };
         format!("{kind}-{:014x}", self.0 & ((1 << 56) - 1))
     }
@@ -185,6 +189,7 @@ impl FileId {
             "segment" => 2,
             "index" => 3,
             "state" => 4,
+            "formation" => 5,
             _ => return None,
         };
         if number.len() != 14 {

@@ -9,6 +9,7 @@ pub mod compute;
 pub mod controller;
 pub mod effect;
 pub mod event;
+pub mod formation;
 pub mod id;
 pub mod journal;
 pub mod kafka;

@@ -28,6 +28,10 @@ pub const CONNECTION_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const JOURNAL_BLOCK_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// The longest a client may let a Fetch wait.
 pub const FETCH_WAIT_MS_MAX: i32 = 300_000;
+/// The most brokers that may vote in the controller group.
+pub const VOTERS_MAX: usize = 32;
+/// The most brokers that ask to be admitted, or are told apart in complaints, at a time.
+pub const STRANGERS_MAX: usize = 64;
 /// The most replicas one group may have, learners and both halves of a joint configuration included.
 pub const GROUP_MEMBERS_MAX: usize = 1_000;
 /// The largest state blob that is copied from another broker: it is held in memory.

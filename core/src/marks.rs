@@ -18,6 +18,14 @@ pub const ENTRIES_CARRIED: &str = "entries-carried";
 pub const FETCHED_FROM_DISK: &str = "fetched-from-disk";
 /// A group came back with committed entries that its checkpoint did not cover.
 pub const REAPPLIED: &str = "reapplied";
+/// A formation file was torn, and counted as absent.
+pub const FORMATION_TORN: &str = "formation-torn";
+/// A voter turned from a founder's wiped disk to its new one.
+pub const PLEDGED_AGAIN: &str = "pledged-again";
+/// A charter was learned from a member that did not write it.
+pub const CHARTER_PASSED_ON: &str = "charter-passed-on";
+/// An empty disk met a cluster that was formed without it.
+pub const BECAME_OBSERVER: &str = "became-observer";
 /// A replica leads because its predecessor asked it to.
 pub const HANDED_OVER: &str = "handed-over";
 
@@ -42,6 +50,10 @@ pub const ALL: &[&str] = &[
     ENTRIES_CARRIED,
     FETCHED_FROM_DISK,
     REAPPLIED,
+    FORMATION_TORN,
+    PLEDGED_AGAIN,
+    CHARTER_PASSED_ON,
+    BECAME_OBSERVER,
     HANDED_OVER,
     PRODUCER_HELD_BACK,
     SEGMENTS_COPIED,

@@ -18,6 +18,8 @@ pub enum Mutant {
     ProducersForgotten,
     /// Only the last batch of a producer is remembered; five are in flight.
     SmallDedupWindow,
+    /// A wiped broker takes a charter that lists its number for its own, whatever disk it lists.
+    WipedKeepsIdentity,
     /// The hard state is written without the vote.
     VoteForgotten,
     /// The end of a write counts for entries that replaced the written ones meanwhile.
@@ -103,6 +105,7 @@ mod registry {
         (Mutant::FetchPastWatermark, "fetch-past-watermark", "a consumer sees appended, uncommitted batches"),
         (Mutant::ProducersForgotten, "producers-forgotten", "a new leader starts with an empty producer table"),
         (Mutant::SmallDedupWindow, "small-dedup-window", "only the last batch of a producer is remembered"),
+        (Mutant::WipedKeepsIdentity, "wiped-keeps-identity", "a wiped broker rejoins as the voter it was"),
         (Mutant::VoteForgotten, "vote-forgotten", "a hard state is written without its vote"),
         (Mutant::PersistedIgnoresTerm, "persisted-ignores-term", "a finished write counts for what replaced it"),
         (Mutant::RecycleEarly, "recycle-early", "a journal file is reused while a group needs it"),

@@ -6,6 +6,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 
+use crate::formation::Message;
 use crate::id::{ClusterId, GroupId, Index, NodeId, ReplicaId, Term};
 use crate::limits::ENVELOPE_BYTES_MAX;
 
@@ -15,7 +16,7 @@ pub const VERSION: u16 = 2;
 /// One message between two brokers.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Envelope {
-    /// The sender's cluster.
+    /// The sender's cluster; zero in an envelope that carries a formation message, and nothing else.
     pub cluster: ClusterId,
     /// The sender.
     pub from: NodeId,
@@ -27,6 +28,8 @@ pub struct Envelope {
     pub leading: Vec<(GroupId, Term)>,
     /// Encoded controller commands for the receiver to propose, if it leads the controller.
     pub commands: Vec<Bytes>,
+    /// What is said about who is in which cluster.
+    pub formation: Option<Message>,
     /// Of files that a follower copies from its leader.
     pub copies: Vec<CopyMessage>,
 }
@@ -219,6 +222,8 @@ mod wire {
         pub(super) leading: Vec<u64>,
         #[prost(uint32, repeated, tag = "6")]
         pub(super) command_lengths: Vec<u32>,
+        #[prost(message, optional, tag = "8")]
+        pub(super) formation: Option<crate::formation::Wire>,
         #[prost(message, repeated, tag = "7")]
         pub(super) copies: Vec<Copy>,
     }
@@ -299,14 +304,15 @@ mod wire {
 impl Envelope {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.leading.is_empty() && self.commands.is_empty() && self.copies.is_empty()
+        let quiet = self.messages.is_empty() && self.leading.is_empty() && self.commands.is_empty();
+        quiet && self.copies.is_empty() && self.formation.is_none()
     }
 
     /// The envelope as several, in order, none with more than `bytes_max` of payload unless a single message has more.
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
         let (cluster, from, to) = (self.cluster, self.from, self.to);
         let empty = || Self { cluster, from, to, ..Self::default() };
-        let mut parts = vec![Self { leading: self.leading, ..empty() }];
+        let mut parts = vec![Self { leading: self.leading, formation: self.formation, ..empty() }];
         let mut bytes = 0;
         let mut room = |parts: &mut Vec<Self>, more: usize| {
             if bytes > 0 && bytes + more > bytes_max {
@@ -340,6 +346,7 @@ impl Envelope {
             messages: self.messages.iter().map(encode_message).collect(),
             leading: self.leading.iter().flat_map(|(group, term)| [group.0, term.0]).collect(),
             command_lengths: self.commands.iter().map(length).collect(),
+            formation: self.formation.as_ref().map(Message::to_wire),
             copies: self.copies.iter().map(encode_copy).collect(),
         };
         let payloads: Vec<Bytes> = self
@@ -399,6 +406,10 @@ impl Envelope {
         if !payloads.rest.is_empty() {
             return Err(BadEnvelope::Payloads);
         }
+        let formation = match header.formation {
+            None => None,
+            Some(wire) => Some(Message::parse(wire).ok_or_else(|| BadEnvelope::Header("formation message".into()))?),
+        };
         Ok(Self {
             cluster: ClusterId(cluster),
             from: NodeId(header.from),
@@ -406,6 +417,7 @@ impl Envelope {
             messages,
             leading: header.leading.chunks_exact(2).map(|pair| (GroupId(pair[0]), Term(pair[1]))).collect(),
             commands,
+            formation,
             copies,
         })
     }

@@ -6,7 +6,7 @@ mod house;
 use bytes::Bytes;
 use house::{Disk, House};
 use tidelog_core::effect::Input;
-use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileKind, GroupId, Index, NodeId, ProducerId, ReplicaId, Term};
+use tidelog_core::id::{ConnId, DirectoryId, FileKind, GroupId, Index, NodeId, ProducerId, ReplicaId, Term};
 use tidelog_core::kafka::batch::Builder;
 use tidelog_core::kafka::messages::*;
 use tidelog_core::kafka::{ErrorCode, Records, ResponseBody};
@@ -130,7 +130,7 @@ fn a_duplicate_has_the_original_log_append_time() {
 
 fn lie(house: &mut House, raft: RaftMessage) {
     let envelope = Envelope {
-        cluster: ClusterId([7; 16]),
+        cluster: house.cluster(ONE),
         from: NodeId(2),
         to: ONE,
         messages: vec![GroupMessage { group: GroupId::CONTROLLER, from: ReplicaId(2), to: ReplicaId(1), raft }],
@@ -258,7 +258,7 @@ fn late_rejections_do_not_silence_a_follower() {
         };
         let message = GroupMessage { group: lead.group, from: follower.replica, to: lead.replica, raft };
         let envelope = Envelope {
-            cluster: ClusterId([7; 16]),
+            cluster: house.cluster(first),
             from: other,
             to: first,
             messages: vec![message],

@@ -89,6 +89,13 @@ def producer(config, lines):
 
         return on_delivery
 
+    def serve(seconds):
+        """Lets callbacks run. A fatal error is raised here too, once."""
+        try:
+            client.poll(seconds)
+        except KafkaException as error:
+            failed(error.args[0])
+
     def tell():
         nonlocal reports
         if reports:
@@ -120,14 +127,14 @@ def producer(config, lines):
             if "flush" in line:
                 end = line["flush"]
                 while end > 0 and len(client):
-                    client.flush(min(end, 0.2))
+                    serve(0.2)
                     end -= 0.2
                     tell()
                 tell()
                 say({"flushed": len(client)})
-            client.poll(0)
+            serve(0)
             line = lines.next(0) if not lines.queue.empty() else None
-        client.poll(0)
+        serve(0)
         tell()
 
 

@@ -11,7 +11,8 @@
 //! | [`payload`] | what a record carries, and how a change of it shows |
 //! | [`cluster`] | the nodes as processes |
 //! | [`nemesis`] | faults as they begin and end |
-//! | [`power`] | disks that lose power |
+//! | [`power`] | disks that lose power, mounted by FUSE |
+//! | [`context`], [`options`], [`ports`], [`rng`] | what they share |
 //! | [`python`] | clients as processes |
 //! | [`load`], [`read`], [`probe`] | what clients do, and what is made of what they are told |
 //! | [`run`] | one run from the first process to the verdict |

@@ -13,8 +13,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
@@ -84,6 +84,8 @@ struct Session {
     client: Client,
     number: u64,
     outstanding: Arc<AtomicU64>,
+    /// librdkafka said that it can not go on.
+    spent: Arc<AtomicBool>,
     flushed: Receiver<u64>,
     ends: Instant,
 }
@@ -96,7 +98,8 @@ pub fn produce(context: &Arc<Context>, producer: u64, sort: Sort) -> Result<u64,
     let mut owed = 0;
     while !context.stopping() {
         std::thread::sleep(TICK);
-        if sort == Sort::Restarted && session.ends <= Instant::now() {
+        let over = sort == Sort::Restarted && session.ends <= Instant::now();
+        if over || session.spent.load(Ordering::Relaxed) {
             let number = session.number + 1;
             session.client.kill();
             session = start(context, producer, sort, number, &mut rng)?;
@@ -127,14 +130,22 @@ fn start(context: &Arc<Context>, producer: u64, sort: Sort, number: u64, rng: &m
     let name = format!("producer-{producer}");
     let mut client = context.python.start(&name, "producer", &sort.config(&context.bootstrap)).map_err(failed)?;
     let outstanding = Arc::new(AtomicU64::new(0));
+    let spent = Arc::new(AtomicBool::new(false));
     let (sender, flushed) = mpsc::channel();
     if let Some(lines) = client.lines() {
-        let (context, outstanding) = (Arc::clone(context), Arc::clone(&outstanding));
-        let read = move || lines.for_each(|line| heard(&context, producer, &outstanding, &sender, &line));
+        let (context, outstanding, spent) = (Arc::clone(context), Arc::clone(&outstanding), Arc::clone(&spent));
+        let read = move || {
+            for line in lines {
+                if let Some(left) = heard(&context, producer, &outstanding, &spent, &line) {
+                    // Nobody waits for it after a run that was given up.
+                    let _ = sender.send(left);
+                }
+            }
+        };
         std::thread::Builder::new().name(name).spawn(read).map_err(failed)?;
     }
     let ends = Instant::now() + Duration::from_millis(rng.range(4000, 15_000));
-    Ok(Session { client, number, outstanding, flushed, ends })
+    Ok(Session { client, number, outstanding, spent, flushed, ends })
 }
 
 /// A record, invoked and as the client takes it.
@@ -164,7 +175,8 @@ fn record(context: &Context, producer: u64, sort: Sort, session: u64, rng: &mut 
     })
 }
 
-fn heard(context: &Context, producer: u64, outstanding: &AtomicU64, flushed: &Sender<u64>, line: &Value) {
+/// Notes what a producer said; gives how many records have no outcome, if it was flushed.
+fn heard(context: &Context, producer: u64, outstanding: &AtomicU64, spent: &AtomicBool, line: &Value) -> Option<u64> {
     for report in line["reports"].as_array().into_iter().flatten() {
         if let Some(id) = report["id"].as_u64() {
             context.recorder.complete(OpId(id), outcome(report));
@@ -172,12 +184,10 @@ fn heard(context: &Context, producer: u64, outstanding: &AtomicU64, flushed: &Se
         }
     }
     if let Some(fatal) = line["fatal"].as_str() {
+        spent.store(true, Ordering::Relaxed);
         context.fatal(producer, fatal, SEQUENCE_ERRORS.iter().any(|name| fatal.contains(name)));
     }
-    if let Some(left) = line["flushed"].as_u64() {
-        // Nobody waits for it after a run that was given up.
-        let _ = flushed.send(left);
-    }
+    line["flushed"].as_u64()
 }
 
 /// What may be concluded from a delivery report.

@@ -57,9 +57,13 @@ pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicB
     let binary = binary(options)?;
     let kinds = kinds(options)?;
     let failed = |what: &'static str| move |error: std::io::Error| Stopped::Environment(format!("{what}: {error}"));
+    // Before the cluster, so that whatever happens it goes after it: a disk in use can not be unmounted.
+    let mut disks = Disks::none();
     let mut cluster =
         Cluster::prepare(&binary, options.nodes, directory).map_err(failed("the cluster can not be prepared"))?;
-    let mut disks = disks(options, &kinds, &cluster, seed)?;
+    if kinds.contains(&Kind::Power) {
+        disks = mount(options, &cluster, seed)?;
+    }
     for id in cluster.ids() {
         cluster.start(id).map_err(failed("a node does not start"))?;
     }
@@ -168,11 +172,8 @@ pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicB
     Ok(report)
 }
 
-/// The disks of the nodes: ours if they are to lose power and can be mounted, else this machine's.
-fn disks(options: &Options, kinds: &BTreeSet<Kind>, cluster: &Cluster, seed: u64) -> Result<Disks, Stopped> {
-    if !kinds.contains(&Kind::Power) {
-        return Ok(Disks::none());
-    }
+/// Disks that lose power, if they can be mounted.
+fn mount(options: &Options, cluster: &Cluster, seed: u64) -> Result<Disks, Stopped> {
     let ids = cluster.ids();
     match Disks::mount(ids.iter().filter_map(|&id| cluster.data(id)), seed, options.lying_disks) {
         Ok(disks) => Ok(disks),
@@ -220,6 +221,9 @@ fn begin(
     }
 }
 
+/// What a client that is no producer does, until it is told to end.
+type Work = fn(&Arc<Context>, u64) -> Result<(), String>;
+
 /// The threads of clients.
 struct Load {
     producers: Vec<JoinHandle<Result<u64, String>>>,
@@ -236,8 +240,7 @@ impl Load {
             let work = move || produce(&context, id, sort);
             load.producers.push(std::thread::Builder::new().spawn(work).map_err(failed)?);
         }
-        let others: [(u64, fn(&Arc<Context>, u64) -> Result<(), String>); 3] =
-            [(FOLLOWER, read::follow), (HOPPER, read::hop), (PROBE, probe)];
+        let others: [(u64, Work); 3] = [(FOLLOWER, read::follow), (HOPPER, read::hop), (PROBE, probe)];
         for (id, work) in others {
             let context = Arc::clone(context);
             load.others.push(std::thread::Builder::new().spawn(move || work(&context, id)).map_err(failed)?);

@@ -1,10 +1,11 @@
 //! The data directory: whose it is, and that only one process uses it.
 //!
-//! A directory is formatted once: it gets a cluster id, a directory id and the number of its node, which never change
-//! after. `meta.json` holds them and counts the starts; the count is durable before the first step of a life, because the
-//! broker builds names from it that must never come twice. `lock` is locked for as long as the process lives.
+//! A directory is formatted once: it gets a directory id and the number of its node, which never change after. `meta.json`
+//! holds them and counts the starts; the count is durable before the first step of a life, because the broker builds names
+//! from it that must never come twice. `lock` is locked for as long as the process lives.
 //!
-//! Not known here: what the other files of the directory are ([`crate::disk`]), and what is in them (the core).
+//! Not known here: what the other files of the directory are ([`crate::disk`]), and what is in them (the core): of which
+//! cluster the directory is, for one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,12 +14,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use tidelog_core::broker::Boot;
-use tidelog_core::id::{ClusterId, DirectoryId, NodeId};
+use tidelog_core::id::{DirectoryId, NodeId};
 
 use crate::error::StartError;
 
 /// The layout of the directory that this version writes and reads.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 const META: &str = "meta.json";
 const META_NEW: &str = "meta.json.new";
@@ -34,7 +35,6 @@ const META_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Meta {
     format: u64,
-    cluster: String,
     node: u32,
     directory: String,
     boots: u64,
@@ -50,7 +50,6 @@ struct MetaFormat {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    cluster: ClusterId,
     directory: DirectoryId,
     boot: Boot,
     formatted: bool,
@@ -77,22 +76,16 @@ impl DataDir {
         }
         meta.boots += 1;
         let bad = |why: &str| StartError::BadIdentity { file: path.join(META), why: why.to_owned() };
-        let cluster = ClusterId(parse_id(&meta.cluster).ok_or_else(|| bad("`cluster` is not 32 hexadecimal digits"))?);
         let directory =
             DirectoryId(parse_id(&meta.directory).ok_or_else(|| bad("`directory` is not 32 hexadecimal digits"))?);
         let boot = Boot { counter: meta.boots, seed: u64::from_le_bytes(random()) };
         write(path, &meta)?;
-        Ok(Self { path: path.to_owned(), cluster, directory, boot, formatted, _lock: lock })
+        Ok(Self { path: path.to_owned(), directory, boot, formatted, _lock: lock })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The cluster it belongs to.
-    pub fn cluster(&self) -> ClusterId {
-        self.cluster
     }
 
     /// Its own id, minted when it was formatted.
@@ -165,13 +158,7 @@ fn fresh(path: &Path, node: NodeId) -> Result<Meta, StartError> {
             return Err(StartError::NotEmpty { directory: path.to_owned(), found: name });
         }
     }
-    Ok(Meta {
-        format: FORMAT,
-        cluster: ClusterId(random()).to_string(),
-        node: node.0,
-        directory: DirectoryId(random()).to_string(),
-        boots: 0,
-    })
+    Ok(Meta { format: FORMAT, node: node.0, directory: DirectoryId(random()).to_string(), boots: 0 })
 }
 
 /// Replaces `meta.json`, so that a crash at any moment leaves the old one or the new one.

@@ -14,11 +14,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::Resource;
-use tidelog_core::broker::{Broker, Config, Member, Settings, Status};
+use tidelog_core::broker::{Broker, Config, Settings, Status};
 use tidelog_core::effect::{Halt, Input};
-use tidelog_core::id::{ClusterId, NodeId, ReplicaId};
 use tidelog_core::mutants::Mutants;
-use tidelog_core::rng::mix;
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -285,27 +283,12 @@ impl Ended {
     }
 }
 
-/// The cluster and its first members as the list of voters alone has them.
-fn membership(options: &Options, directory: &DataDir) -> (ClusterId, Vec<Member>) {
-    let member = |node: NodeId, replica: u64| Member { node, replica: ReplicaId(replica), voter: true };
-    let Some(cluster) = &options.cluster else {
-        return (directory.cluster(), vec![member(options.node, 1)]);
-    };
-    // Addresses may change.
-    let half = |label| cluster.voters().fold(mix(label), |hash, node| mix(hash ^ u64::from(node.0)));
-    let id = (u128::from(half(1)) << 64) | u128::from(half(2));
-    let members = cluster.voters().map(|node| member(node, u64::from(node.0))).collect();
-    (ClusterId(id.to_be_bytes()), members)
-}
-
 /// What the broker is told.
 fn config(options: &Options, directory: &DataDir, advertised: &Advertise) -> Config {
-    let (cluster, members) = membership(options, directory);
     Config {
-        cluster,
         node: options.node,
         directory: directory.directory(),
-        members,
+        voters: options.cluster.iter().flat_map(|list| list.voters()).collect(),
         host: advertised.host.clone(),
         port: advertised.port,
         rack: options.rack.clone(),

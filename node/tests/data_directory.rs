@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use common::Scratch;
 use tidelog::data_dir::{DataDir, FORMAT};
 use tidelog::error::StartError;
-use tidelog_core::id::{ClusterId, DirectoryId, NodeId};
+use tidelog_core::id::{DirectoryId, NodeId};
 
 const NODE: NodeId = NodeId(1);
 
@@ -19,14 +19,13 @@ fn identity_stays_and_starts_are_counted() {
     let first = DataDir::open(&path, NODE).expect("a missing directory is made");
     assert!(first.formatted());
     assert_eq!(first.boot().counter, 1);
-    let (cluster, directory, seed) = (first.cluster(), first.directory(), first.boot().seed);
-    assert_ne!(cluster, ClusterId::ZERO);
+    let (directory, seed) = (first.directory(), first.boot().seed);
     assert_ne!(directory, DirectoryId::ZERO);
     drop(first);
     for counter in 2..5 {
         let again = DataDir::open(&path, NODE).expect("it is ours");
         assert!(!again.formatted());
-        assert_eq!((again.cluster(), again.directory()), (cluster, directory));
+        assert_eq!(again.directory(), directory);
         assert_eq!(again.boot().counter, counter);
         assert_ne!(again.boot().seed, seed);
     }
@@ -41,11 +40,10 @@ fn a_start_that_is_refused_is_not_counted() {
 }
 
 #[test]
-fn two_directories_are_two_clusters() {
+fn two_directories_are_told_apart() {
     let scratch = Scratch::new();
     let one = DataDir::open(&scratch.join("one"), NODE).expect("ours");
     let two = DataDir::open(&scratch.join("two"), NODE).expect("ours");
-    assert_ne!(one.cluster(), two.cluster());
     assert_ne!(one.directory(), two.directory());
 }
 

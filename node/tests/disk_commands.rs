@@ -40,7 +40,8 @@ fn write(file: FileId, at: u64, bytes: Vec<Bytes>, durable: bool) -> DiskCommand
     DiskCommand::Write { file, at, bytes, durable }
 }
 
-const KINDS: [FileKind; 4] = [FileKind::Journal, FileKind::Segment, FileKind::SegmentIndex, FileKind::State];
+const KINDS: [FileKind; 5] =
+    [FileKind::Journal, FileKind::Segment, FileKind::SegmentIndex, FileKind::State, FileKind::Formation];
 
 #[test]
 fn allocated_files_read_as_zero_and_keep_what_they_hold() {

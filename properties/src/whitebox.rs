@@ -1,7 +1,7 @@
 //! Judges the events of all brokers of a cluster as they happen: what consensus and the disks beneath it promise.
 //!
 //! Feed [`Whitebox::observe`] every event of every broker in the order in which they happened, from the first formatting on,
-//! and [`Whitebox::crashed`] whenever a broker's life ends, however it ends. Each event costs O(log n).
+//! [`Whitebox::crashed`] whenever a broker's life ends, however it ends, and [`Whitebox::wiped`] when its disk is replaced. Each event costs O(log n).
 //!
 //! | kind | promise |
 //! |---|---|
@@ -29,26 +29,32 @@
 //! | `snapshot-regress` | a snapshot never replaces newer state |
 //! | `configuration-split` | one index has one configuration |
 //! | `configuration-jump` | quorums of successive configurations overlap |
+//! | `identity-reused` | a replica id of a group is only ever used by one disk |
+//! | `charters-overlap` | no two brokers are members of different clusters that count on the same disk |
 //! | `unexplained` | every event fits into a life |
 //!
 //! Does not know clients, records, or what entries mean.
 
 mod config;
 mod group;
+mod identity;
 mod replica;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidelog_core::event::Event;
-use tidelog_core::id::{GroupId, NodeId, Offset, Term};
+use tidelog_core::id::{ClusterId, GroupId, NodeId, Offset, Term};
 
 use crate::violation::{Verdict, Violation};
 use group::{At, Group};
+use identity::Identities;
 
 /// The checker. See the [module](self).
 #[derive(Debug, Default)]
 pub struct Whitebox {
-    groups: BTreeMap<GroupId, Group>,
+    /// Groups of different clusters have nothing to do with each other. The cluster is zero where nobody named it.
+    groups: BTreeMap<(ClusterId, GroupId), Group>,
+    identities: Identities,
     /// The groups a broker has told of in this life.
     living: BTreeMap<NodeId, BTreeSet<GroupId>>,
     started: BTreeSet<NodeId>,
@@ -79,18 +85,26 @@ impl Whitebox {
             | Event::Installing { group, .. }
             | Event::Installed { group, .. } => *group,
             Event::Started => return self.start(now, node),
+            Event::Chartered { cluster, directory, replica, members } => {
+                let disk = (*cluster, *directory);
+                return self.identities.chartered(At { now, node }, disk, *replica, members, &mut self.verdict);
+            }
             Event::Sometimes(_) | Event::Note(_) => return,
         };
+        if let Event::Recovered { replica, .. } = event {
+            self.identities.uses(At { now, node }, group, *replica, &mut self.verdict);
+        }
         self.living.entry(node).or_default().insert(group);
         let started = self.started.contains(&node);
-        let state = self.groups.entry(group).or_insert_with(|| Group::new(group));
+        let cluster = self.identities.cluster(node);
+        let state = self.groups.entry((cluster, group)).or_insert_with(|| Group::new(group));
         state.observe(At { now, node }, event, started, &mut self.verdict, &mut self.work);
     }
 
     /// `node` sends something of `group` in `term` to another broker, a pre-vote excepted, which binds nobody.
     pub fn spoke(&mut self, now: u64, node: NodeId, group: GroupId, term: Term) {
         self.work += 1;
-        if let Some(state) = self.groups.get(&group) {
+        if let Some(state) = self.groups.get(&(self.identities.cluster(node), group)) {
             state.spoke(At { now, node }, term, &mut self.verdict);
         }
     }
@@ -98,7 +112,7 @@ impl Whitebox {
     /// `node` tells a client that the record at `offset` is held by at least `needed` replicas.
     pub fn promised(&mut self, now: u64, node: NodeId, group: GroupId, offset: Offset, needed: usize) {
         self.work += 1;
-        let holders = self.groups.get(&group).and_then(|group| group.holders(offset));
+        let holders = self.groups.get(&(self.identities.cluster(node), group)).and_then(|group| group.holders(offset));
         if let Some(holders) = holders.filter(|holders| *holders < needed) {
             self.verdict.add("too-few-copies", format!("{group:?}"), || {
                 let sentence = format!(
@@ -112,12 +126,18 @@ impl Whitebox {
     /// `node`'s life has ended: killed, halted or stopped.
     pub fn crashed(&mut self, node: NodeId) {
         self.started.remove(&node);
+        let cluster = self.identities.cluster(node);
         for group in self.living.remove(&node).unwrap_or_default() {
             self.work += 1;
-            if let Some(group) = self.groups.get_mut(&group) {
+            if let Some(group) = self.groups.get_mut(&(cluster, group)) {
                 group.crashed(node);
             }
         }
+    }
+
+    /// The disk of `node`, whose life has ended, was replaced by an empty one: nobody expects of it what was durable there.
+    pub fn wiped(&mut self, node: NodeId) {
+        self.identities.wiped(node);
     }
 
     /// Whether no promise was broken so far.
@@ -141,8 +161,9 @@ impl Whitebox {
                 (format!("Broker {node} started twice in one life."), vec![At { now, node }.says("Started")])
             });
         }
+        let cluster = self.identities.cluster(node);
         for group in self.living.get(&node).into_iter().flatten() {
-            if let Some(group) = self.groups.get_mut(group) {
+            if let Some(group) = self.groups.get_mut(&(cluster, *group)) {
                 group.started(node, &mut self.work);
             }
         }

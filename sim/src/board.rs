@@ -14,9 +14,19 @@ pub(crate) struct Topic {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     topics: Vec<Topic>,
+    thin: bool,
 }
 
 impl Board {
+    /// Somebody asks for a topic with fewer replicas than planned: no disk may be lost from now on.
+    pub(crate) fn thin(&mut self) {
+        self.thin = true;
+    }
+
+    pub(crate) fn is_thin(&self) -> bool {
+        self.thin
+    }
+
     pub(crate) fn post(&mut self, name: &str, partitions: i32, mortal: bool) {
         if self.topic(name).is_none() {
             self.topics.push(Topic { name: name.to_owned(), partitions, mortal });

@@ -332,7 +332,7 @@ impl Disk {
                 let telling = (0..8).map(|_| at(rng)).find(|at| bytes.get(*at as usize).is_some_and(|byte| *byte != 0));
                 (block.file, telling.unwrap_or(block.from))
             }
-            FileKind::Segment | FileKind::SegmentIndex | FileKind::State => {
+            FileKind::Segment | FileKind::SegmentIndex | FileKind::State | FileKind::Formation => {
                 let of_kind = |(id, file): (&FileId, &File)| {
                     (id.kind() == kind && !file.cache.is_empty()).then_some((*id, file.cache.len() as u64))
                 };

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tidelog_core::broker::{Boot, Broker, Config, Member};
+use tidelog_core::broker::{Boot, Broker, Config};
 use tidelog_core::effect::{Effects, Input};
-use tidelog_core::id::{ClusterId, ConnId, DirectoryId, NodeId, OpId, ReplicaId};
+use tidelog_core::id::{ConnId, DirectoryId, NodeId, OpId};
 use tidelog_core::mutants::Mutants;
 use tidelog_core::rng::Rng;
 
@@ -22,6 +22,12 @@ pub(crate) struct Host {
     pub(crate) disk: Disk,
     /// How often the process was started; names the incarnation.
     pub(crate) life: u64,
+    /// How often it was started on this disk.
+    boots: u64,
+    /// How many disks it has had before.
+    pub(crate) wiped: u64,
+    /// Whether this disk is a member's.
+    pub(crate) member: bool,
     pub(crate) process: Option<Process>,
     /// Faults that strike operations of the disk.
     pub(crate) stalled_until: u64,
@@ -64,24 +70,18 @@ pub(crate) struct Process {
     pub(crate) effects: Effects,
 }
 
-fn uuid(seed: u64, which: u64) -> [u8; 16] {
-    let mut rng = Rng::stream(seed, &[streams::IDENTITY, which]);
+/// The id that a broker's `disk`-th disk gets when it is formatted.
+fn directory(seed: u64, node: u32, disk: u64) -> DirectoryId {
+    let mut rng = Rng::stream(seed, &[streams::IDENTITY, u64::from(node), disk]);
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
     bytes[8..].copy_from_slice(&rng.next_u64().to_be_bytes());
-    bytes
+    DirectoryId(bytes)
 }
 
 impl Host {
     /// The machine at this place, its process not started.
     pub(crate) fn new(place: u32, scenario: &Scenario, mutants: Mutants) -> Self {
-        let members = (1..=scenario.brokers)
-            .map(|node| Member {
-                node: NodeId(node),
-                replica: ReplicaId(u64::from(node)),
-                voter: node <= scenario.voters,
-            })
-            .collect();
         let node = place + 1;
         let seed = scenario.seed;
         let at = u64::from(place);
@@ -89,10 +89,9 @@ impl Host {
         Self {
             place,
             config: Config {
-                cluster: ClusterId(uuid(seed, 0)),
                 node: NodeId(node),
-                directory: DirectoryId(uuid(seed, u64::from(node))),
-                members,
+                directory: directory(seed, node, 0),
+                voters: (1..=scenario.voters).map(NodeId).collect(),
                 host: format!("broker-{node}"),
                 port: 9092,
                 rack: None,
@@ -102,6 +101,9 @@ impl Host {
             },
             disk: Disk::default(),
             life: 0,
+            boots: 0,
+            wiped: 0,
+            member: false,
             process: None,
             stalled_until: 0,
             fail_next: None,
@@ -122,9 +124,10 @@ impl Host {
     /// Starts the process: a new incarnation with a boot seed of its own.
     pub(crate) fn boot(&mut self, now: u64) -> &mut Process {
         self.life += 1;
+        self.boots += 1;
         let at = u64::from(self.place);
         let boot =
-            Boot { counter: self.life, seed: Rng::stream(self.seed, &[streams::BOOT, at, self.life]).next_u64() };
+            Boot { counter: self.boots, seed: Rng::stream(self.seed, &[streams::BOOT, at, self.life]).next_u64() };
         let mut clock_rng = Rng::stream(self.seed, &[streams::CLOCK, at, self.life]);
         self.process.insert(Process {
             broker: Broker::new(self.config.clone(), boot),
@@ -139,6 +142,16 @@ impl Host {
             fatal: None,
             effects: Effects::default(),
         })
+    }
+
+    /// Puts an empty disk, formatted anew, into the machine, whose process does not run.
+    pub(crate) fn wipe(&mut self) {
+        assert!(self.process.is_none(), "a disk is replaced while the machine is off");
+        self.disk = Disk::default();
+        self.wiped += 1;
+        self.boots = 0;
+        self.member = false;
+        self.config.directory = directory(self.seed, self.place + 1, self.wiped);
     }
 
     /// The process of this incarnation, if it still lives.

@@ -93,6 +93,11 @@ impl Oracle {
         self.acks_all.retain(|(of, ..)| *of != node);
     }
 
+    /// The disk of a broker, which does not run, was replaced by an empty one.
+    pub(crate) fn wiped(&mut self, node: NodeId) {
+        self.whitebox.wiped(node);
+    }
+
     /// A broker is asked.
     pub(crate) fn asked(&mut self, node: NodeId, conn: ConnId, id: RequestId, acks: Option<i16>) {
         // Nothing but a produce without acknowledgement is owed no answer.

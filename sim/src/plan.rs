@@ -77,6 +77,8 @@ pub enum Fault {
     DiskError { target: Target, down: u64 },
     /// The wall clock of `target` jumps by `millis`.
     Clock { target: Target, millis: i64 },
+    /// `target` loses power, and comes back `down` later with an empty disk; if that can not lose what was acknowledged.
+    Wipe { target: Target, down: u64 },
     /// The broker of `target` is asked to stop, and started again `down` after it did.
     Stop { target: Target, down: u64 },
     /// Every broker in turn is asked to stop and started again after `down`; `gap` later comes the next.
@@ -120,6 +122,7 @@ impl Fault {
             Fault::Clog { .. } => "clog",
             Fault::DiskError { .. } => "disk_error",
             Fault::Clock { .. } => "clock_jump",
+            Fault::Wipe { .. } => "wipe",
             Fault::Stop { .. } => "stop",
             Fault::Rolling { .. } => "rolling_restart",
             Fault::Full { .. } => "disk_full",
@@ -180,6 +183,7 @@ impl fmt::Display for Fault {
             }
             Fault::DiskError { target, .. } => write!(f, "the disk of {target} fails its next write or sync"),
             Fault::Clock { target, millis } => write!(f, "the wall clock of {target} jumps by {millis} ms"),
+            Fault::Wipe { target, down } => write!(f, "{target} gets an empty disk, back after {} ms", ms(down)),
             Fault::Stop { target, down } => write!(f, "{target} is asked to stop, back after {} ms", ms(down)),
             Fault::Rolling { down, .. } => {
                 write!(f, "all brokers are restarted in turn, each back after {} ms", ms(down))
@@ -193,6 +197,19 @@ impl fmt::Display for Fault {
         }
     }
 }
+
+/// Kinds by their place among the rates, where something depends on it.
+const KILL: usize = 0;
+const POWER: usize = 1;
+const BLACKOUT: usize = 2;
+const ISOLATE: usize = 3;
+const STORM: usize = 4;
+const STALL: usize = 5;
+const PAUSE: usize = 6;
+const CLIENT_KILL: usize = 16;
+const WIPE: usize = 17;
+/// The stream of the faults that strike early.
+const EARLY: u64 = 1_000;
 
 impl Plan {
     /// The plan of a scenario in the default profile.
@@ -217,18 +234,40 @@ impl Plan {
             r.leap,
             r.rot,
             r.client_kill,
+            r.wipe,
         ];
         for (kind, rate) in rates.into_iter().enumerate() {
             let mut rng = Rng::stream(scenario.seed, &[streams::PLAN, kind as u64]);
             let hundredths = rate * (scenario.chaos / SECOND);
             let count = hundredths / 100 + u64::from(rng.below(100) < hundredths % 100);
             for _ in 0..count.max(u64::from(rate > 0)) {
+                // An empty disk is most interesting while the cluster is formed of such.
+                if kind == WIPE && rng.per_mille(500) {
+                    let at = rng.below(SECOND / 2 + scenario.spread + scenario.late);
+                    let target = if rng.per_mille(500) { Target::Node(1) } else { target(scenario, &mut rng) };
+                    faults.push(Timed { at, fault: Fault::Wipe { target, down: rng.between(5_000, SECOND) } });
+                    continue;
+                }
                 let at = rng.between(4 * SECOND, scenario.chaos - 2 * SECOND);
                 faults.push(Timed { at, fault: draw(kind, scenario, &mut rng) });
             }
         }
+        draw_early(scenario, &mut faults);
         faults.sort_by_key(|timed| timed.at);
         Self { faults }
+    }
+}
+
+/// Faults that strike while the cluster is formed.
+fn draw_early(scenario: &Scenario, faults: &mut Vec<Timed>) {
+    let mut rng = Rng::stream(scenario.seed, &[streams::PLAN, EARLY]);
+    if !rng.per_mille(500) {
+        return;
+    }
+    for _ in 0..rng.between(1, 4) {
+        let at = rng.below(SECOND + scenario.spread + scenario.late);
+        let kind = [KILL, POWER, POWER, BLACKOUT, ISOLATE, STORM, STALL, PAUSE][rng.below(8) as usize];
+        faults.push(Timed { at, fault: draw(kind, scenario, &mut rng) });
     }
 }
 
@@ -243,10 +282,10 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
     let target = target(scenario, rng);
     let mut ms = |low: u64, high: u64| rng.between(low * 1_000, high * 1_000);
     match kind {
-        0 => Fault::Kill { target, down: ms(5, 3_000) },
-        1 => Fault::Power { target, down: ms(50, 5_000) },
-        2 => Fault::Blackout { down: ms(100, 1_500), spread: ms(0, 2_000) },
-        3 => {
+        KILL => Fault::Kill { target, down: ms(5, 3_000) },
+        POWER => Fault::Power { target, down: ms(50, 5_000) },
+        BLACKOUT => Fault::Blackout { down: ms(100, 1_500), spread: ms(0, 2_000) },
+        ISOLATE => {
             let lasts = ms(300, 8_000);
             match rng.below(10) {
                 0 | 1 => Fault::Split { side: rng.between(1, (1 << scenario.brokers) - 2), lasts },
@@ -263,7 +302,7 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
                 },
             }
         }
-        4 => {
+        STORM => {
             let lasts = ms(1_000, 10_000);
             let mut part = |high: u64| if rng.per_mille(750) { rng.below(high) } else { 0 };
             Fault::Storm {
@@ -276,8 +315,8 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
                 lasts,
             }
         }
-        5 => Fault::Stall { target, lasts: ms(200, 4_000) },
-        6 => Fault::Pause { target, lasts: ms(50, 4_000) },
+        STALL => Fault::Stall { target, lasts: ms(200, 4_000) },
+        PAUSE => Fault::Pause { target, lasts: ms(50, 4_000) },
         7 => Fault::Reset { target, delivered: rng.per_mille(500) },
         8 => Fault::Clog { target, extra: ms(5, 400), lasts: ms(500, 6_000) },
         9 => Fault::DiskError { target, down: ms(100, 2_000) },
@@ -291,6 +330,7 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
             what: if rng.per_mille(800) { Rotten::Journal } else { Rotten::State },
             down: rng.between(100_000, 2_000_000),
         },
-        _ => Fault::ClientKill { nth: rng.below(16) as u32, down: rng.between(1_000, 2_000_000) },
+        CLIENT_KILL => Fault::ClientKill { nth: rng.below(16) as u32, down: rng.between(1_000, 2_000_000) },
+        _ => Fault::Wipe { target, down: ms(50, 3_000) },
     }
 }

@@ -20,8 +20,12 @@ pub struct Scenario {
     pub seed: u64,
     /// How many brokers.
     pub brokers: u32,
-    /// How many of them vote in the controller group; the rest learn.
+    /// How many of them form the cluster; the rest find it formed, and observe.
     pub voters: u32,
+    /// Within which time the machines are switched on for the first time.
+    pub spread: u64,
+    /// How much later than the others one of them is.
+    pub late: u64,
     /// How long faults strike.
     pub chaos: u64,
     /// How long brokers and clients may take to settle after everything is healed.
@@ -129,6 +133,8 @@ pub struct Rates {
     pub disk_error: u64,
     /// The wall clock of a broker jumps.
     pub clock: u64,
+    /// A disk is replaced by an empty one; at most once in a run.
+    pub wipe: u64,
     /// A broker is asked to stop, and started again.
     pub stop: u64,
     /// All brokers are restarted in turn.
@@ -151,7 +157,8 @@ impl Scenario {
         let mut rng = Rng::stream(seed, &[streams::SCENARIO]);
         let rng = &mut rng;
         let brokers = [3, 3, 3, 3, 3, 3, 3, 4, 4, 5][rng.below(10) as usize];
-        let voters = if brokers == 5 && rng.per_mille(600) { 5 } else { 3 };
+        let voters = if brokers > 3 && rng.per_mille(750) { brokers } else { 3 };
+        let mut start = Rng::stream(seed, &[streams::START]);
         let topics = draw_topics(rng);
         let producers = draw_producers(rng);
         let consumers = (0..rng.between(1, 3))
@@ -165,6 +172,8 @@ impl Scenario {
             seed,
             brokers,
             voters,
+            spread: [50_000, 50_000, 400_000, 2 * SECOND][start.below(4) as usize],
+            late: if start.per_mille(200) { start.between(500_000, 6 * SECOND) } else { 0 },
             chaos: rng.between(60, 70) * SECOND,
             settle: 30 * SECOND,
             weather: Weather {
@@ -179,11 +188,10 @@ impl Scenario {
             sizes: draw_sizes(rng),
             rates: draw_rates(rng),
         };
-        if scenario.rates.rot > 0 {
+        let lossless = scenario.rates.rot == 0 && scenario.rates.wipe == 0;
+        if !lossless {
             // A broker may be lost for good: what it holds must be held elsewhere.
             scenario.topics.iter_mut().for_each(|topic| topic.replication = 3);
-        } else if rng.per_mille(120) {
-            scenario.voters = 1;
         }
         for producer in &mut scenario.producers {
             producer.keyed = rng.per_mille(400);
@@ -193,7 +201,6 @@ impl Scenario {
             scenario.consumers.push(ConsumerSpec { pause: rng.between(20_000, 90_000), seeks: 0, asks: 800 });
         }
         let churn = rng.per_mille(450);
-        let lossless = scenario.rates.rot == 0;
         for topic in scenario.topics.iter_mut().skip(1) {
             if churn && rng.per_mille(600) {
                 topic.deletions = rng.between(1, 3) as u32;
@@ -301,5 +308,6 @@ fn draw_rates(rng: &mut Rng) -> Rates {
         rot: some(200, 1, 1),
         client_kill: some(500, 2, 8),
         ambush: some(600, 1, 4),
+        wipe: some(300, 1, 1),
     }
 }

@@ -22,7 +22,9 @@ pub(crate) const BOOT: u64 = 9;
 pub(crate) const WORKLOAD: u64 = 10;
 /// Choices a fault makes when it strikes: `[NEMESIS]`.
 pub(crate) const NEMESIS: u64 = 11;
-/// Cluster and directory ids: `[IDENTITY, node]`.
+/// Directory ids: `[IDENTITY, node, disk]`.
 pub(crate) const IDENTITY: u64 = 12;
+/// When machines are switched on: `[START]`.
+pub(crate) const START: u64 = 14;
 /// Power losses in the worst moments: `[AMBUSH]`.
 pub(crate) const AMBUSH: u64 = 13;

@@ -183,6 +183,16 @@ pub(crate) fn event(digest: &mut Digest, event: &Event) {
             words(&[15, group.0, index.0, term.0, *digest, next_offset.0 as u64, log_start.0 as u64]);
         }
         Event::Started => words(&[11]),
+        Event::Chartered { cluster, directory, replica, members } => {
+            words(&[14, replica.0]);
+            digest.bytes(&cluster.0);
+            digest.bytes(&directory.0);
+            members.iter().for_each(|(node, directory, replica)| {
+                digest.word(u64::from(node.0));
+                digest.bytes(&directory.0);
+                digest.word(replica.0);
+            });
+        }
         Event::Sometimes(name) => {
             words(&[12]);
             digest.bytes(name.as_bytes());

@@ -43,6 +43,9 @@ pub(crate) fn for_users(property: &str) -> Option<&'static str> {
         "configuration-split" | "configuration-jump" => {
             "Brokers disagree about who holds a partition: both sides may acknowledge records without the other."
         }
+        "identity-reused" | "charters-overlap" => {
+            "A broker takes part with an identity that belongs to another disk: what was acknowledged on the other disk may be lost."
+        }
         "answered-twice" | "answered-out-of-order" | "answered-after-close" => {
             "A client got an answer that belongs to another of its requests."
         }

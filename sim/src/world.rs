@@ -170,10 +170,12 @@ impl World {
             plan,
         };
         world.digest.word(seed);
+        let last = world.nemesis.below(u64::from(world.scenario.brokers)) as u32;
         let mortal = world.scenario.topics.iter().filter(|topic| topic.deletions > 0);
         world.record.mortal(mortal.map(|topic| topic.name.clone()).collect());
         for place in 0..world.scenario.brokers {
-            let at = world.nemesis.below(50_000);
+            let late = if place == last { world.scenario.late } else { 0 };
+            let at = world.nemesis.below(world.scenario.spread) + late;
             world.queue.push(at, Happening::Boot { place, life: 0 });
         }
         for program in workload::programs(&world.scenario) {

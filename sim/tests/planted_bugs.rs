@@ -2,7 +2,7 @@
 #![cfg(feature = "mutants")]
 
 use tidelog_core::mutants::Mutants;
-use tidelog_sim::{Options, Outcome, Plan, SECOND, Scenario, Verdict, World};
+use tidelog_sim::{Fault, Options, Outcome, Plan, SECOND, Scenario, Target, Timed, Verdict, World};
 
 fn run(seed: u64, mutants: Mutants) -> Outcome {
     let mut scenario = Scenario::draw(seed);
@@ -40,4 +40,26 @@ fn a_needless_truncation_is_found() {
 #[test]
 fn a_forgotten_producer_table_is_found() {
     found("producers-forgotten");
+}
+
+/// A broker that is wiped after the cluster was formed: it must not be the voter it was.
+#[test]
+fn a_wiped_broker_with_its_old_identity_is_found() {
+    let wiped = |name: Option<&str>| {
+        let mut scenario = Scenario::draw(3);
+        scenario.chaos = 8 * SECOND;
+        (scenario.brokers, scenario.voters, scenario.late) = (3, 3, 0);
+        scenario.topics.iter_mut().for_each(|topic| topic.replication = 3);
+        let fault = Fault::Wipe { target: Target::Node(2), down: SECOND };
+        let plan = Plan { faults: vec![Timed { at: 5 * SECOND, fault }] };
+        let mutants = name.map_or_else(Mutants::default, |name| Mutants::named(name).expect("in the registry"));
+        let mut world = World::new(scenario, plan, Options { mutants, ..Options::default() });
+        world.run();
+        world.outcome()
+    };
+    let honest = wiped(None);
+    assert_eq!((honest.verdict, honest.tally.faults.get("wipe")), (Verdict::Pass, Some(&1)), "{:?}", honest.findings);
+    let caught = wiped(Some("wiped-keeps-identity"));
+    assert_eq!(caught.verdict, Verdict::Invariant, "{:?}", caught.findings);
+    assert_eq!(caught.findings[0].property, "identity-reused");
 }

@@ -1,20 +1,18 @@
 //! What a broker is told before its first step: lasting identity, sizes, and what is new at every start.
 
-use crate::id::{ClusterId, DirectoryId, NodeId, ReplicaId};
+use crate::id::{DirectoryId, NodeId};
 use crate::mutants::Mutants;
 use crate::time::Duration;
 
 /// Lasting identity and settings of a broker.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The cluster this broker is of.
-    pub cluster: ClusterId,
     /// This broker.
     pub node: NodeId,
     /// This broker's formatted disk.
     pub directory: DirectoryId,
-    /// The first members of the controller group, this broker among them.
-    pub members: Vec<Member>,
+    /// The brokers that form the cluster, as all of them are told: this one among them or not. None is a single node.
+    pub voters: Vec<NodeId>,
     /// The host clients are told to connect to.
     pub host: String,
     /// The port clients are told to connect to.
@@ -27,17 +25,6 @@ pub struct Config {
     pub settings: Settings,
     /// Planted bugs; none in a normal build.
     pub mutants: Mutants,
-}
-
-/// A first member of the controller group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Member {
-    /// The broker.
-    pub node: NodeId,
-    /// Its replica id in the controller group.
-    pub replica: ReplicaId,
-    /// Whether it votes; the others learn.
-    pub voter: bool,
 }
 
 /// What is new at every start of a broker.
@@ -91,7 +78,7 @@ pub struct Settings {
     pub checkpoint_bytes: u64,
     /// How long a journal is idle before it is sealed.
     pub seal_after: Duration,
-    /// How often a leader tells the other brokers that it leads.
+    /// How often a leader tells the other brokers that it leads, and a broker without a cluster that it waits.
     pub gossip_every: Duration,
     /// How long a request to the controller, or a read barrier, may take before it is given up.
     pub request_timeout: Duration,

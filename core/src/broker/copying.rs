@@ -387,6 +387,7 @@ impl Broker {
                     return true;
                 }
                 arrival.files.renew(manifest, local);
+                (arrival.quiet, arrival.told) = (0, 0);
             }
             Some(arrival) if offered.term < arrival.offered.term => return true,
             Some(arrival) if offered.term == arrival.offered.term && index < arrival.offered.index => return true,
@@ -469,9 +470,13 @@ impl Broker {
             }
             Progress::Ready => self.install_begins(group, out),
             Progress::Failed(why) => {
-                if arrival.files.is_over() {
+                let told = std::mem::replace(&mut arrival.told, u64::MAX) == u64::MAX;
+                // That the disk gave other bytes than it holds is remembered for the next offer.
+                let needs = replica.raft.needs(index, arrival.offered.index_term);
+                if arrival.files.is_over() && !(arrival.files.distrusts() && needs) {
                     replica.copying.arrival = None;
-                } else if std::mem::replace(&mut arrival.told, u64::MAX) != u64::MAX {
+                }
+                if !told {
                     let message = message(&self.replicas[&group], from, index, CopyBody::Failed);
                     self.envelope(node).copies.push(message);
                     out.event(Event::Note(format!("broker {node_here} gives up copying {name}: {why}")));

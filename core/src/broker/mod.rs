@@ -1,15 +1,17 @@
 //! The broker: routes inputs to the rooms of the house, and their wishes out.
 //!
 //! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal,
-//! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`startup`] brings the
-//! broker back from its disk, [`turn`] settles, [`session`] keeps connections, [`produce`], [`fetch`], [`offsets`] and
-//! [`admin`] answer, [`copying`] brings followers that are far behind files, [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
+//! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
+//! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
+//! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files,
+//! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
 mod config;
 mod copying;
 mod entry;
 mod fetch;
+mod forming;
 mod machine;
 mod mark;
 mod offsets;
@@ -25,13 +27,14 @@ mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use config::{Boot, Config, Member, Settings};
+pub use config::{Boot, Config, Settings};
 pub use status::{GroupStatus, Status};
 
 use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
-use crate::id::{ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
+use crate::formation::{Charter, Formation, Membership, Role};
+use crate::id::{ClusterId, ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
@@ -92,6 +95,7 @@ impl Call {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Owner {
     Listing,
+    Formation(u64),
     Journal(u64),
     Log(GroupId, u64),
     /// Files that are copied from a leader.
@@ -105,7 +109,7 @@ enum Owner {
 enum Phase {
     /// Nothing has happened yet.
     New,
-    /// The disk is being listed, the journal recovered, or states restored.
+    /// The disk is being listed, the cluster formed, the journal recovered, or states restored.
     Recovering,
     Running,
     /// It asked to be ended.
@@ -137,6 +141,11 @@ pub struct Broker {
     boot: Boot,
     now: Now,
     phase: Phase,
+    formation: Option<Formation>,
+    /// The cluster, and what this broker is in it; from the moment on that it is durable.
+    charter: Option<(Charter, Role)>,
+    /// Journal files of the listing, until the charter says of which cluster they must be.
+    journals: Vec<(FileId, u64)>,
     journal: Option<Journal>,
     files: FileIds,
     next_op: u64,
@@ -193,9 +202,21 @@ pub struct Broker {
     stopping: Option<Instant>,
     wake_at: Option<Instant>,
     fetch_rotation: usize,
+    /// Envelopes that were not for this broker, and the senders that were told of.
+    strays: u64,
+    strangers: BTreeSet<NodeId>,
     steps: u64,
     /// The planted bug: producer tables of deleted topics, by name and partition. Empty without it.
     by_name: BTreeMap<(String, usize), Producers>,
+}
+
+/// The planted bug: nothing is durable that should be before a mark names it.
+fn unsynced(command: DiskCommand) -> DiskCommand {
+    match command {
+        DiskCommand::Write { file, at, bytes, durable: _ } => DiskCommand::Write { file, at, bytes, durable: false },
+        DiskCommand::Sync { files: _ } => DiskCommand::Sync { files: Vec::new() },
+        other => other,
+    }
 }
 
 /// How often a broker whose registration is not in the image says again who it is.
@@ -216,6 +237,9 @@ impl Broker {
             boot,
             now: Now::default(),
             phase: Phase::New,
+            formation: None,
+            charter: None,
+            journals: Vec::new(),
             journal: None,
             files,
             next_op: 1,
@@ -258,6 +282,8 @@ impl Broker {
             stopping: None,
             wake_at: None,
             fetch_rotation: 0,
+            strays: 0,
+            strangers: BTreeSet::new(),
             steps: 0,
             by_name: BTreeMap::new(),
         }
@@ -292,6 +318,10 @@ impl Broker {
             Input::Computed { job, output } => self.computed(job, output, out),
             Input::Stop => self.stopping = self.stopping.or(Some(now.mono + HAND_OVER_MAX)),
         }
+        if matches!(self.phase, Phase::Halted) {
+            return;
+        }
+        self.form(out);
         if matches!(self.phase, Phase::Halted) {
             return;
         }
@@ -423,6 +453,12 @@ impl Broker {
     }
 
     fn disk(&mut self, owner: Owner, command: DiskCommand, out: &mut Effects) {
+        let command = match owner {
+            Owner::Log(..) | Owner::Arrival(..) if self.config.mutants.planted(Mutant::CheckpointAhead) => {
+                unsynced(command)
+            }
+            _ => command,
+        };
         let op = OpId(self.next_op);
         self.next_op += 1;
         self.ops.insert(op, owner);
@@ -442,6 +478,7 @@ impl Broker {
         };
         match owner {
             Owner::Listing => self.listed(result, out),
+            Owner::Formation(tag) => self.formation().done(tag, result),
             Owner::Journal(tag) => self.journal_done(tag, result, out),
             Owner::Log(group, tag) => self.log_done(group, tag, result, out),
             Owner::Arrival(group, tag) => self.arrival_done(group, tag, result, out),
@@ -456,6 +493,14 @@ impl Broker {
     fn halt(&mut self, why: Halt, out: &mut Effects) {
         self.phase = Phase::Halted;
         out.push(Effect::Halt(why));
+    }
+
+    fn formation(&mut self) -> &mut Formation {
+        self.formation.as_mut().expect("a disk that was listed is read")
+    }
+
+    fn charter(&self) -> &Charter {
+        &self.charter.as_ref().expect("who takes part has a charter").0
     }
 
     fn journal(&mut self) -> &mut Journal {
@@ -520,18 +565,24 @@ impl Broker {
         let waiting_for = self.waits_for();
         Status {
             node: self.config.node,
+            cluster: self.charter.as_ref().map_or(ClusterId::ZERO, |(charter, _)| charter.cluster),
+            membership: self.formation.as_ref().map_or(Membership::Starting, Formation::membership),
+            applicants: self.applicants(),
+            strays: self.strays,
             ready: waiting_for.is_empty(),
             waiting_for,
             groups,
             connections: self.sessions.len(),
             waiting_requests: self.sessions.waiting(),
             topics: self.image().map_or(0, |image| image.topics().len() as u64),
+            copies_refused: self.copies.refused,
         }
     }
 
     fn waits_for(&self) -> String {
         if !matches!(self.phase, Phase::Running) {
-            return "recovery from the disk".into();
+            let forming = self.formation.as_ref().map(Formation::waits_for).filter(|what| !what.is_empty());
+            return forming.unwrap_or_else(|| "recovery from the disk".into());
         }
         let Some(image) = self.image() else {
             return "the controller".into();

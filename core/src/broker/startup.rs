@@ -13,7 +13,8 @@ use crate::controller::configs::TopicConfig;
 use crate::controller::image::{Image, Tombstone};
 use crate::effect::{DiskCommand, DiskOutput, DiskResult, Effects, Halt};
 use crate::event::Event;
-use crate::id::{FileId, FileKind, GroupId, Index, NodeId, Offset, ReplicaId, Term};
+use crate::formation::Role;
+use crate::id::{FileId, GroupId, Index, NodeId, Offset, ReplicaId, Term};
 use crate::journal::{self, Identity, Journal, RecoveredGroup};
 use crate::log::{self, Log};
 use crate::marks;
@@ -28,6 +29,11 @@ impl Broker {
             Ok(_) => unreachable!("a listing gives a listing"),
             Err(error) => return self.halt(Halt::DiskFailed(format!("the disk can not be listed: {error:?}")), out),
         };
+        self.begin_forming(files);
+    }
+
+    /// The charter says of which cluster the journal must be, or will be.
+    pub(super) fn open_journal(&mut self) {
         let settings = journal::Settings {
             file_bytes: self.config.settings.journal_file_bytes,
             files_max: self.config.settings.journal_files_max,
@@ -35,12 +41,9 @@ impl Broker {
             sector_bytes: self.config.settings.sector_bytes,
             block_bytes_max: crate::limits::JOURNAL_BLOCK_BYTES_MAX,
         };
-        let identity =
-            Identity { cluster: self.config.cluster, directory: self.config.directory, boot: self.boot.counter };
-        let (journals, others): (Vec<_>, Vec<_>) =
-            files.into_iter().partition(|(file, _)| file.kind() == FileKind::Journal);
-        self.listed = others.into_iter().map(|(file, _)| file).collect();
-        self.journal = Some(Journal::open(settings, identity, journals));
+        let cluster = self.charter().cluster;
+        let identity = Identity { cluster, directory: self.config.directory, boot: self.boot.counter };
+        self.journal = Some(Journal::open(settings, identity, std::mem::take(&mut self.journals)));
         let mutants = self.config.mutants;
         self.journal().plant(mutants);
     }
@@ -94,7 +97,7 @@ impl Broker {
 
     fn fresh(&self, group: GroupId) -> Machine {
         let fold = if group == GroupId::CONTROLLER {
-            Fold::Controller(Box::new(Image::new(self.config.cluster)))
+            Fold::Controller(Box::new(Image::new(self.charter().cluster)))
         } else {
             Fold::Partition(producers(Producers::default(), self.config.mutants))
         };
@@ -150,10 +153,9 @@ impl Broker {
             return;
         }
         self.sweep(out);
-        let members: Vec<_> =
-            self.config.members.iter().map(|member| (member.node, member.replica, member.voter)).collect();
-        let own = self.config.members.iter().find(|member| member.node == self.config.node);
-        let replica = own.expect("the members of the controller group name this broker").replica;
+        let (charter, role) = self.charter.as_ref().expect("the journal is opened with a charter");
+        let members: Vec<_> = charter.members.iter().map(|seat| (seat.node, seat.replica, true)).collect();
+        let Role::Member(replica) = *role else { unreachable!("an observer opens no journal") };
         self.start_replica(GroupId::CONTROLLER, replica, members, TopicConfig::default(), out);
         self.phase = Phase::Running;
         self.next_tick = self.now.mono + self.config.settings.tick;

@@ -1,12 +1,21 @@
 //! What a broker says of itself when asked: plain data for metrics, readiness and white-box checkers.
 
-use crate::id::{GroupId, Index, NodeId, Offset, ReplicaId, Term};
+use crate::formation::Membership;
+use crate::id::{ClusterId, DirectoryId, GroupId, Index, NodeId, Offset, ReplicaId, Term};
 
 /// The state of a broker at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Status {
     /// The broker.
     pub node: NodeId,
+    /// Its cluster; zero before it knows.
+    pub cluster: ClusterId,
+    /// What it is in its cluster.
+    pub membership: Membership,
+    /// Brokers with an empty disk that asked this one to be admitted, ascending.
+    pub applicants: Vec<(NodeId, DirectoryId)>,
+    /// Envelopes that were dropped because they were of another cluster or for another broker.
+    pub strays: u64,
     /// Whether Metadata answers with a leader for every partition.
     pub ready: bool,
     /// What it waits for if it is not ready, in a few words.
@@ -19,6 +28,8 @@ pub struct Status {
     pub waiting_requests: u64,
     /// Topics in its metadata image.
     pub topics: u64,
+    /// Messages about files to be copied that did not fit, in this life.
+    pub copies_refused: u64,
 }
 
 /// The state of one replica.

@@ -5,6 +5,7 @@ use super::submit::COMMANDS_PER_ENVELOPE_MAX;
 use super::{Broker, Owner, Phase, Route, Waiting};
 use crate::effect::{DiskCommand, DiskResult, Effect, Effects, Halt};
 use crate::event::Event;
+use crate::formation::Formation;
 use crate::id::{GroupId, Index, NodeId};
 use crate::journal::Ticket;
 use crate::kafka::ErrorCode;
@@ -264,6 +265,7 @@ impl Broker {
         self.serve_pulls();
         self.trim_windows();
         let mut commands: Vec<(Owner, DiskCommand)> = Vec::new();
+        self.formation_commands(&mut commands);
         let mut wanted = Vec::new();
         let tail_bytes = self.config.settings.tail_bytes / (self.replicas.len() as u64).max(1);
         for group in std::mem::take(&mut self.thirsty) {
@@ -298,6 +300,11 @@ impl Broker {
                 out.effects.extend(parts.map(|envelope| Effect::Send { to, envelope }));
             }
         }
+        let forming = if self.is_forming() { self.formation.as_ref().and_then(Formation::next_wake) } else { None };
+        if let Some(wake) = forming.filter(|wake| self.wake_at != Some(*wake)) {
+            self.wake_at = Some(wake);
+            out.push(Effect::WakeAt(wake));
+        }
         if running || self.journal_full {
             let deadline = self.deadlines.first().map_or(self.next_tick, |(deadline, _)| *deadline);
             let wake = deadline.min(self.next_tick);
@@ -325,12 +332,12 @@ impl Broker {
     }
 
     pub(super) fn envelope(&mut self, to: NodeId) -> &mut Envelope {
-        let (cluster, from) = (self.config.cluster, self.config.node);
+        let (cluster, from) = (self.charter().cluster, self.config.node);
         self.outbox.entry(to).or_insert_with(|| Envelope { cluster, from, to, ..Envelope::default() })
     }
 
     fn others(&self) -> Vec<NodeId> {
-        self.config.members.iter().map(|member| member.node).filter(|node| *node != self.config.node).collect()
+        self.charter().voters().filter(|node| *node != self.config.node).collect()
     }
 
     /// Tells the other brokers at once that this one leads a group now.
@@ -360,11 +367,8 @@ impl Broker {
     }
 
     /// Something another broker said.
-    pub(super) fn peer(&mut self, from: NodeId, envelope: Envelope, out: &mut Effects) {
-        let member = self.config.members.iter().any(|member| member.node == from) && from != self.config.node;
-        let ours = envelope.cluster == self.config.cluster && envelope.from == from;
-        if !member || !ours || envelope.to != self.config.node {
-            out.event(Event::Note(format!("an envelope of another cluster or for another broker, from {from}")));
+    pub(super) fn peer(&mut self, from: NodeId, mut envelope: Envelope, out: &mut Effects) {
+        if !self.is_ours(from, &mut envelope, out) {
             return;
         }
         if !matches!(self.phase, Phase::Running) {

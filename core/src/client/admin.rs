@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::api::{Broker, ConfigEntry, Outcome, Partition, Position, Resource, Topic};
+use super::api::{Broker, ConfigEntry, Outcome, Partition, Position, QuorumMember, Resource, Topic};
 use super::calls::{Said, What};
-use crate::id::{Offset, TopicId};
+use crate::id::{DirectoryId, Offset, TopicId};
 use crate::kafka::messages::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, DeleteTopicState, DeleteTopicsRequest,
-    DescribeConfigsRequest, DescribeConfigsResource, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
-    MetadataRequest, MetadataRequestTopic, MetadataResponse,
+    AddRaftVoterRequest, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, DeleteTopicState,
+    DeleteTopicsRequest, DescribeConfigsRequest, DescribeConfigsResource, DescribeQuorumPartition,
+    DescribeQuorumPartitionState, DescribeQuorumReplica, DescribeQuorumRequest, DescribeQuorumTopic,
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, MetadataRequest, MetadataRequestTopic,
+    MetadataResponse,
 };
 use crate::kafka::{ErrorCode, RequestBody, ResponseBody};
 use crate::time::{Duration, Timestamp};
@@ -20,6 +22,8 @@ const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 /// DescribeConfigs tells 5 for a value that nobody set.
 const DEFAULT_CONFIG: i8 = 5;
+/// What Kafka calls the controller's log.
+const CONTROLLER_TOPIC: &str = "__cluster_metadata";
 
 /// The request that asks it.
 pub(super) fn request(what: &What, leader_epoch: i32, timeout: Duration) -> RequestBody {
@@ -73,6 +77,20 @@ pub(super) fn request(what: &What, leader_epoch: i32, timeout: Duration) -> Requ
             }),
             allow_auto_topic_creation: *may_create,
             ..MetadataRequest::default()
+        }
+        .into(),
+        What::Quorum => DescribeQuorumRequest {
+            topics: vec![DescribeQuorumTopic {
+                topic_name: CONTROLLER_TOPIC.to_owned(),
+                partitions: vec![DescribeQuorumPartition { partition_index: 0 }],
+            }],
+        }
+        .into(),
+        What::Admit { node, directory } => AddRaftVoterRequest {
+            timeout_ms,
+            voter_id: i32::try_from(node.0).unwrap_or(-1),
+            voter_directory_id: TopicId(directory.0),
+            ..AddRaftVoterRequest::default()
         }
         .into(),
         What::Configs { resource } => {
@@ -161,15 +179,48 @@ pub(super) fn said(what: &What, body: &ResponseBody) -> Said {
                 Said::Done(Outcome::Configs { entries: entries.collect() })
             })
         }
+        (What::Quorum, ResponseBody::DescribeQuorum(response)) => {
+            let partition = response.topics.first().and_then(|topic| topic.partitions.first());
+            let Some(partition) = partition else {
+                return verdict(response.error_code, response.error_message.as_ref(), "the controller", false)
+                    .unwrap_or_else(silent);
+            };
+            verdict(partition.error_code, partition.error_message.as_ref(), "the controller", false)
+                .unwrap_or_else(|| Said::Done(quorum(partition)))
+        }
+        (What::Admit { node, .. }, ResponseBody::AddRaftVoter(response)) => {
+            verdict(response.error_code, response.error_message.as_ref(), &format!("broker {node}"), true)
+                .unwrap_or(Said::Done(Outcome::Admitted))
+        }
         (
             What::Offset { .. }
             | What::Create { .. }
             | What::Delete { .. }
             | What::DeleteById { .. }
             | What::Describe { .. }
+            | What::Quorum
+            | What::Admit { .. }
             | What::Configs { .. },
             _,
         ) => silent(),
+    }
+}
+
+fn quorum(partition: &DescribeQuorumPartitionState) -> Outcome {
+    let member = |voter: bool| {
+        move |replica: &DescribeQuorumReplica| QuorumMember {
+            node: replica.replica_id,
+            directory: DirectoryId(replica.replica_directory_id.0),
+            voter,
+            end: Some(replica.log_end_offset).filter(|end| *end >= 0),
+        }
+    };
+    let voters = partition.current_voters.iter().map(member(true));
+    Outcome::Quorum {
+        leader: Some(partition.leader_id).filter(|leader| *leader >= 0),
+        epoch: partition.leader_epoch,
+        committed: partition.high_watermark,
+        members: voters.chain(partition.observers.iter().map(member(false))).collect(),
     }
 }
 

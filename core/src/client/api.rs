@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::id::{NodeId, Offset, TopicId};
+use crate::id::{DirectoryId, NodeId, Offset, TopicId};
 use crate::kafka::ErrorCode;
 use crate::time::{Duration, Instant, Timestamp};
 
@@ -219,6 +219,15 @@ pub enum Operation {
         /// Which topics; `None` is all, an empty list is none.
         topics: Option<Vec<String>>,
     },
+    /// Tell who votes in the controller, and how far everybody is. Gives [`Outcome::Quorum`].
+    DescribeQuorum,
+    /// Make a broker on this data directory what its number says, under new replica ids. Gives [`Outcome::Admitted`].
+    Admit {
+        /// The broker.
+        node: NodeId,
+        /// Its data directory.
+        directory: DirectoryId,
+    },
     /// Read the configuration of a topic or a broker. Gives [`Outcome::Configs`].
     DescribeConfigs {
         /// Whose.
@@ -409,11 +418,37 @@ pub enum Outcome {
         /// Ascending by name.
         topics: Vec<Topic>,
     },
+    /// The members of the controller.
+    Quorum {
+        /// Who leads; `None` while nobody does.
+        leader: Option<i32>,
+        /// In which epoch.
+        epoch: i32,
+        /// What is committed.
+        committed: i64,
+        /// Voters first, then those that only listen, or ask to be admitted.
+        members: Vec<QuorumMember>,
+    },
+    /// The broker is admitted.
+    Admitted,
     /// The configuration, in the broker's order.
     Configs {
         /// Its keys.
         entries: Vec<ConfigEntry>,
     },
+}
+
+/// A member of the controller, or a broker that wants to be one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QuorumMember {
+    /// The broker.
+    pub node: i32,
+    /// Its data directory; zero where the broker that was asked does not tell.
+    pub directory: DirectoryId,
+    /// Whether it votes.
+    pub voter: bool,
+    /// How far its log reaches; `None` if that is not known.
+    pub end: Option<i64>,
 }
 
 /// How an operation failed: the two kinds a history distinguishes.

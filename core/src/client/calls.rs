@@ -9,7 +9,7 @@ use super::admin;
 use super::api::{CallId, Config, Effect, Failure, Outcome, Position, Resource};
 use super::connections::{Ask, Connections, Lane, Lost, Node, Outgoing};
 use super::metadata::{Metadata, Turn};
-use crate::id::TopicId;
+use crate::id::{DirectoryId, NodeId, TopicId};
 use crate::kafka::{ErrorCode, ResponseBody};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
@@ -32,15 +32,22 @@ pub(super) enum What {
     DeleteById { id: TopicId },
     Describe { topics: Option<Vec<String>>, may_create: bool },
     Configs { resource: Resource },
+    Quorum,
+    Admit { node: NodeId, directory: DirectoryId },
 }
 
 impl What {
     /// Whether carrying it out changes something.
     fn is_order(&self) -> bool {
         match self {
-            Self::Create { .. } | Self::Delete { .. } | Self::DeleteById { .. } => true,
-            Self::Offset { .. } | Self::Describe { .. } | Self::Configs { .. } => false,
+            Self::Create { .. } | Self::Delete { .. } | Self::DeleteById { .. } | Self::Admit { .. } => true,
+            Self::Offset { .. } | Self::Describe { .. } | Self::Configs { .. } | Self::Quorum => false,
         }
+    }
+
+    /// Whether the controller knows best.
+    fn is_for_controller(&self) -> bool {
+        self.is_order() || *self == Self::Quorum
     }
 }
 
@@ -134,6 +141,8 @@ impl Calls {
                 | What::Delete { .. }
                 | What::DeleteById { .. }
                 | What::Describe { .. }
+                | What::Quorum
+                | What::Admit { .. }
                 | What::Configs { .. } => None,
             };
             let node = match (&call.what, leader) {
@@ -142,7 +151,7 @@ impl Calls {
                     Some(id.0 as Node).filter(|node| net.ready(now, *node, Lane::Main, out))
                 }
                 (what, None) => (metadata.controller())
-                    .filter(|controller| what.is_order() && net.ready(now, *controller, Lane::Main, out))
+                    .filter(|controller| what.is_for_controller() && net.ready(now, *controller, Lane::Main, out))
                     .or_else(|| self.turn.pick(now, net, out)),
             };
             let Some(node) = node else { continue };

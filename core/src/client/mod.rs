@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 
 pub use api::{
     Assignment, Broker, CallId, Config, ConfigEntry, Consumed, Effect, Failure, Input, Operation, Outcome, Partition,
-    Position, Progress, Record, Resource, Topic,
+    Position, Progress, QuorumMember, Record, Resource, Topic,
 };
 
 use calls::{Calls, Owner, What};
@@ -151,6 +151,8 @@ impl Client {
                 begin(What::Describe { topics, may_create });
             }
             Operation::DescribeConfigs { resource } => begin(What::Configs { resource }),
+            Operation::DescribeQuorum => begin(What::Quorum),
+            Operation::Admit { node, directory } => begin(What::Admit { node, directory }),
         }
     }
 
@@ -255,6 +257,8 @@ fn refusal(operation: &Operation) -> Option<Failure> {
         Operation::DescribeConfigs { resource: Resource::Topic(topic) } => named(topic),
         Operation::DescribeConfigs { resource: Resource::Broker(_) }
         | Operation::DeleteTopicById { .. }
+        | Operation::DescribeQuorum
+        | Operation::Admit { .. }
         | Operation::Poll { .. } => None,
     }
 }

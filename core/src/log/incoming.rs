@@ -145,7 +145,9 @@ enum Op {
     WriteState,
     Remove,
     /// Of an offer that was replaced.
-    Stale,
+    Stale {
+        read: bool,
+    },
 }
 
 /// Files on their way from another replica. See the [module](self).
@@ -250,7 +252,7 @@ impl Incoming {
 
     fn drop_work(&mut self, local: &mut Log) {
         if let Some((_, op)) = &mut self.op {
-            *op = Op::Stale;
+            *op = Op::Stale { read: matches!(op, Op::ReadLocal { .. } | Op::Stale { read: true }) };
         }
         if let Stage::Store { manifest, .. } | Stage::Ready { manifest } = &self.stage {
             self.discards.push(manifest.state);
@@ -266,6 +268,11 @@ impl Incoming {
     /// Whether nothing is left of it.
     pub fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Failed(_)) && self.op.is_none() && self.discards.is_empty() && self.items.is_empty()
+    }
+
+    /// Whether bytes of this disk turned out to be other bytes than they should be: then everything travels.
+    pub fn distrusts(&self) -> bool {
+        self.distrust
     }
 
     /// How far it is.
@@ -429,7 +436,7 @@ impl Incoming {
         let kept = self.salvage.remove(&(kind, base));
         let usable = |item: &Item| match kind {
             FileKind::SegmentIndex => item.at == len && item.sum == crc && item.len == len,
-            FileKind::Segment | FileKind::State | FileKind::Journal => {
+            FileKind::Segment | FileKind::State | FileKind::Journal | FileKind::Formation => {
                 item.at < len || (item.at == len && item.sum == crc)
             }
         };
@@ -443,7 +450,9 @@ impl Incoming {
         };
         let prefix = match kind {
             FileKind::Segment if !self.distrust => local.part(base).map(|(file, written)| (file, written.min(len))),
-            FileKind::Segment | FileKind::SegmentIndex | FileKind::State | FileKind::Journal => None,
+            FileKind::Segment | FileKind::SegmentIndex | FileKind::State | FileKind::Journal | FileKind::Formation => {
+                None
+            }
         };
         let prefix = prefix.filter(|(_, upto)| *upto > at);
         self.lent.extend(prefix.map(|(file, _)| file));
@@ -549,7 +558,8 @@ impl Incoming {
     pub fn done(&mut self, tag: u64, result: DiskResult, local: &mut Log, ids: &mut FileIds) -> Result<(), DiskError> {
         let Some((_, op)) = self.op.take_if(|(out, _)| *out == tag) else { panic!("a command ends once") };
         match (op, result) {
-            (Op::Remove | Op::Stale, Ok(_) | Err(DiskError::Missing | DiskError::Full)) => {}
+            (Op::Remove | Op::Stale { .. }, Ok(_) | Err(DiskError::Missing | DiskError::Full)) => {}
+            (Op::Stale { read: true }, Err(DiskError::Io(_))) => {}
             (Op::Allocate(_) | Op::AllocateState, Err(DiskError::Full)) => self.full = true,
             (Op::ReadLocal { .. }, Err(_)) => self.fail("the disk does not give back what is here", local),
             (_, Err(error)) => return Err(error),

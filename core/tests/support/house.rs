@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
-use tidelog_core::broker::{Boot, Broker, Config, Member, Settings};
-use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, Effect, Effects, Input};
+use tidelog_core::broker::{Boot, Broker, Config, Settings};
+use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
-use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, NodeId, OpId, ReplicaId, RequestId};
+use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, NodeId, OpId, RequestId};
 use tidelog_core::kafka::{
     ApiKey, RequestBody, RequestHeader, Response, ResponseBody, decode_request, decode_response, encode_request,
 };
@@ -79,6 +79,8 @@ pub struct Home {
     pub wake_at: Option<Instant>,
     pub next_request: u64,
     pub stopped: bool,
+    /// Why it ended, if it has.
+    pub halted: Option<Halt>,
 }
 
 /// Brokers, and what is under way between them.
@@ -96,6 +98,8 @@ pub struct House {
     pub slow: fn(&DiskCommand) -> bool,
     kept: Vec<(NodeId, OpId, DiskCommand)>,
     pub directories: BTreeMap<NodeId, DirectoryId>,
+    /// What brokers are told of the voters, where it is not everybody.
+    pub lists: BTreeMap<NodeId, Vec<NodeId>>,
     /// How often each broker met each rare situation.
     pub marks: BTreeMap<(NodeId, &'static str), u32>,
     /// What brokers noted.
@@ -109,8 +113,19 @@ pub struct House {
 }
 
 impl House {
+    /// So many brokers with empty disks, which have formed a cluster.
     pub fn new(nodes: u32) -> Self {
-        let mut house = Self {
+        let mut house = Self::empty(nodes);
+        for node in 1..=nodes {
+            house.start(NodeId(node), Disk::default(), 1);
+        }
+        house.settle();
+        house
+    }
+
+    /// Room for so many brokers; none is started.
+    pub fn empty(nodes: u32) -> Self {
+        Self {
             now: Now { mono: Instant(1_000_000), wall: Timestamp(1_700_000_000_000) },
             homes: BTreeMap::new(),
             inputs: VecDeque::new(),
@@ -122,28 +137,26 @@ impl House {
             slow: |_| false,
             kept: Vec::new(),
             directories: BTreeMap::new(),
+            lists: BTreeMap::new(),
             marks: BTreeMap::new(),
             notes: Vec::new(),
             loses: |_, _, _| false,
             spoils: |_| {},
             nodes,
             asked: BTreeMap::new(),
-        };
-        for node in 1..=nodes {
-            house.start(NodeId(node), Disk::default(), 1);
         }
-        house.settle();
-        house
+    }
+
+    /// The cluster that a broker says it is of.
+    pub fn cluster(&self, node: NodeId) -> ClusterId {
+        self.homes[&node].broker.status().cluster
     }
 
     fn config(&self, node: NodeId) -> Config {
         Config {
-            cluster: ClusterId([7; 16]),
             node,
             directory: self.directories.get(&node).copied().unwrap_or(DirectoryId([node.0 as u8; 16])),
-            members: (1..=self.nodes)
-                .map(|id| Member { node: NodeId(id), replica: ReplicaId(u64::from(id)), voter: true })
-                .collect(),
+            voters: self.lists.get(&node).cloned().unwrap_or_else(|| (1..=self.nodes).map(NodeId).collect()),
             host: format!("host{}", node.0),
             port: 9092,
             rack: None,
@@ -156,7 +169,7 @@ impl House {
     pub fn start(&mut self, node: NodeId, disk: Disk, boots: u64) {
         let boot = Boot { counter: boots, seed: u64::from(node.0) * 1_000 + boots };
         let broker = Broker::new(self.config(node), boot);
-        let home = Home { broker, disk, boots, wake_at: None, next_request: 1, stopped: false };
+        let home = Home { broker, disk, boots, wake_at: None, next_request: 1, stopped: false, halted: None };
         self.homes.insert(node, home);
         self.inputs.push_back((node, Input::Wake));
     }
@@ -245,7 +258,10 @@ impl House {
                 self.inputs.push_back((node, Input::Computed { job, output: job_input.run() }));
             }
             Effect::WakeAt(at) => home.wake_at = Some(at),
-            Effect::Halt(_) => home.stopped = true,
+            Effect::Halt(why) => {
+                home.stopped = true;
+                home.halted = Some(why);
+            }
         }
     }
 
@@ -388,6 +404,7 @@ fn describe_envelope(envelope: &Envelope) -> String {
         .collect();
     parts.extend(envelope.leading.iter().map(|(group, term)| format!("leads {group:?} {term:?}")));
     parts.extend(envelope.commands.iter().map(|_| "command".to_owned()));
+    parts.extend(envelope.formation.iter().map(|message| format!("{message:?}")));
     parts.join("; ")
 }
 

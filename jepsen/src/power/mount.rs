@@ -117,8 +117,8 @@ impl Disk {
     fn unmount(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         self.set(Power::On);
-        // Fails if somebody else unmounted it: then the thread has ended as well.
-        let _ = unmount(&self.directory, UnmountFlags::DETACH);
+        // Whoever still uses it gets errors. Fails if somebody else unmounted it: then the thread has ended as well.
+        let _ = unmount(&self.directory, UnmountFlags::FORCE | UnmountFlags::DETACH);
         // A panic of the thread was told on stderr.
         let _ = thread.join();
     }

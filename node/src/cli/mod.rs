@@ -3,6 +3,7 @@
 //! A command that fails says one sentence on stderr, cause and cure, and the process ends with 1; what clap refuses, with 2.
 
 mod client;
+mod cluster;
 mod consume;
 mod driver;
 mod format;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 pub use client::ClientArgs;
+pub use cluster::{ClusterArgs, ClusterCommand};
 pub use consume::ConsumeArgs;
 pub use format::Format;
 pub use node::NodeArgs;
@@ -43,6 +45,8 @@ pub enum Command {
     Node(NodeArgs),
     /// Create, list, describe and delete topics
     Topic(TopicArgs),
+    /// Show who is in the cluster, and admit brokers whose disks were empty
+    Cluster(ClusterArgs),
     /// Write the lines of stdin to a topic
     Produce(ProduceArgs),
     /// Print the records of a topic
@@ -57,6 +61,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Node(args) => node::run(args),
         Command::Topic(args) => topic::run(args),
+        Command::Cluster(args) => cluster::run(args),
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),
         Command::Replay(args) => replay::run(&args),

@@ -216,8 +216,10 @@ impl Executor {
         match file.kind() {
             // Written once now, so that a block written later changes nothing but the block.
             FileKind::Journal => self.write_zeros(file, open, before, len),
-            FileKind::Segment | FileKind::SegmentIndex | FileKind::State if reserved => Ok(()),
-            FileKind::Segment | FileKind::SegmentIndex | FileKind::State => write_zeros(open, before, len),
+            FileKind::Segment | FileKind::SegmentIndex | FileKind::State | FileKind::Formation if reserved => Ok(()),
+            FileKind::Segment | FileKind::SegmentIndex | FileKind::State | FileKind::Formation => {
+                write_zeros(open, before, len)
+            }
         }
     }
 

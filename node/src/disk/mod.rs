@@ -55,7 +55,14 @@ impl Lane {
         match command {
             DiskCommand::Write { file, durable, .. } => match (file.kind(), durable) {
                 (FileKind::Journal, true) => Self::Journal,
-                (FileKind::Journal | FileKind::Segment | FileKind::SegmentIndex | FileKind::State, _) => Self::Write,
+                (
+                    FileKind::Journal
+                    | FileKind::Segment
+                    | FileKind::SegmentIndex
+                    | FileKind::State
+                    | FileKind::Formation,
+                    _,
+                ) => Self::Write,
             },
             DiskCommand::Read { .. } => Self::Read(nth % READERS),
             DiskCommand::Sync { .. } => Self::Sync,

@@ -1,8 +1,8 @@
 //! The boot and the configuration in a recording. Planted bugs are not recorded: a node has none.
 
 use bytes::BufMut;
-use tidelog_core::broker::{Boot, Config, Member, Settings};
-use tidelog_core::id::{ClusterId, DirectoryId, NodeId, ReplicaId};
+use tidelog_core::broker::{Boot, Config, Settings};
+use tidelog_core::id::{DirectoryId, NodeId};
 use tidelog_core::mutants::Mutants;
 use tidelog_core::time::Duration;
 
@@ -12,15 +12,12 @@ pub(super) fn put(out: &mut Vec<u8>, config: &Config, boot: &Boot) {
     let Boot { counter, seed } = boot;
     out.put_u64_le(*counter);
     out.put_u64_le(*seed);
-    let Config { cluster, node, directory, members, host, port, rack, auto_create, settings, mutants: _ } = config;
-    out.put_slice(&cluster.0);
+    let Config { node, directory, voters, host, port, rack, auto_create, settings, mutants: _ } = config;
     out.put_u32_le(node.0);
     out.put_slice(&directory.0);
-    out.put_u64_le(members.len() as u64);
-    for Member { node, replica, voter } in members {
+    out.put_u64_le(voters.len() as u64);
+    for node in voters {
         out.put_u32_le(node.0);
-        out.put_u64_le(replica.0);
-        out.put_u8((*voter).into());
     }
     put_bytes(out, host.as_bytes());
     out.put_u16_le(*port);
@@ -73,10 +70,9 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
 pub(super) fn take(r: &mut Reader) -> Result<(Config, Boot), Malformed> {
     let boot = Boot { counter: r.u64()?, seed: r.u64()? };
     let config = Config {
-        cluster: ClusterId(r.array()?),
         node: NodeId(r.u32()?),
         directory: DirectoryId(r.array()?),
-        members: r.list(|r| Ok(Member { node: NodeId(r.u32()?), replica: ReplicaId(r.u64()?), voter: r.bool()? }))?,
+        voters: r.list(|r| Ok(NodeId(r.u32()?)))?,
         host: r.string()?,
         port: r.u16()?,
         rack: {
@@ -125,10 +121,9 @@ mod tests {
     #[test]
     fn what_is_put_is_taken() {
         let config = Config {
-            cluster: ClusterId([1; 16]),
             node: NodeId(2),
             directory: DirectoryId([3; 16]),
-            members: vec![Member { node: NodeId(2), replica: ReplicaId(9), voter: true }],
+            voters: vec![NodeId(2), NodeId(9)],
             host: "here".to_owned(),
             port: 5,
             rack: Some("east".to_owned()),

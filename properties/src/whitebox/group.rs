@@ -157,7 +157,11 @@ impl Group {
             return;
         };
         match event {
-            Event::Recovered { .. } | Event::Started | Event::Sometimes(_) | Event::Note(_) => {}
+            Event::Recovered { .. }
+            | Event::Chartered { .. }
+            | Event::Started
+            | Event::Sometimes(_)
+            | Event::Note(_) => {}
             Event::Appended { index, term, digest, .. } => self.appended(at, id, (*index, *term), *digest, broken),
             Event::Persisted { index, term, .. } => {
                 if !self.replica(id).persist(*index, *term, work) {

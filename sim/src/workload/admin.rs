@@ -39,6 +39,9 @@ struct Fate {
     ends: Vec<u64>,
 }
 
+/// So often a cluster may lack brokers for a topic before it is asked for with fewer replicas: one may be wiped for good.
+const PATIENCE: u32 = 40;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Admin {
@@ -47,6 +50,8 @@ pub(super) struct Admin {
     calls: Calls,
     fates: Vec<Fate>,
     asked: BTreeMap<CallId, (usize, OpId)>,
+    /// How often there were too few brokers, if there may be for good.
+    too_few: Option<u32>,
 }
 
 impl Admin {
@@ -54,12 +59,13 @@ impl Admin {
         config.request_timeout = Duration::from_millis(2_000);
         config.delivery_timeout = Duration::from_millis(5_000);
         let last = scenario.chaos.saturating_sub(PEACE).max(6 * SECOND);
+        let too_few = (scenario.rates.wipe > 0).then_some(0);
         let fates = scenario.topics.iter().map(|spec| {
             let mut ends: Vec<u64> = (0..spec.deletions).map(|_| rng.between(5 * SECOND, last)).collect();
             ends.sort_unstable_by(|a, b| b.cmp(a));
             Fate { spec: spec.clone(), stage: Stage::Missing(0), ends }
         });
-        Self { config, fates: fates.collect(), rng, calls: Calls::default(), asked: BTreeMap::new() }
+        Self { config, fates: fates.collect(), rng, calls: Calls::default(), asked: BTreeMap::new(), too_few }
     }
 
     fn create(&mut self, at: usize, desk: &mut Desk<'_>) {
@@ -162,6 +168,13 @@ impl Program for Admin {
         }
         let Fate { spec, stage, .. } = &mut self.fates[at];
         *stage = next;
+        if let (Some(ErrorCode::InvalidReplicationFactor), Some(times)) = (error, &mut self.too_few) {
+            *times += 1;
+            if *times > PATIENCE && spec.replication == 3 {
+                spec.replication = 2;
+                desk.board.thin();
+            }
+        }
         if matches!(stage, Stage::Standing(_)) {
             desk.board.post(&spec.name, spec.partitions as i32, spec.deletions > 0);
         }

@@ -167,6 +167,11 @@ impl World {
                 Event::Deposed { group, term } => {
                     self.tell(Some(place), format!("broker {node} no longer leads {} (term {})", name(*group), term.0));
                 }
+                Event::Chartered { cluster, replica, .. } => {
+                    self.hosts[place as usize].member = replica.0 > 0;
+                    let role = if replica.0 > 0 { "is a member of" } else { "observes" };
+                    self.tell(Some(place), format!("broker {node} {role} cluster {cluster}"));
+                }
                 Event::Started => self.tell(Some(place), format!("broker {node} has recovered")),
                 Event::Sometimes(mark) => {
                     self.tally.mark(mark);

@@ -1,5 +1,6 @@
 //! The end of a run: settle, read everything, judge.
 
+use tidelog_core::formation::Membership;
 use tidelog_core::id::GroupId;
 
 use super::{Happening, Phase, World};
@@ -74,6 +75,11 @@ impl World {
                 return Some(format!("broker {node} does not run"));
             };
             let status = process.broker.status();
+            // Who found the cluster formed without its disk waits to be admitted, which nobody does here.
+            let left_out = host.wiped > 0 || node > self.scenario.voters;
+            if left_out && status.membership == Membership::Observer {
+                continue;
+            }
             if !status.ready {
                 return Some(format!("broker {node} is not ready: it waits for {}", status.waiting_for));
             }
@@ -82,7 +88,8 @@ impl World {
             }
         }
         let images = self.hosts.iter().filter_map(|host| host.process.as_ref()).map(|process| process.broker.status());
-        let known = images.map(|status| {
+        let members = images.filter(|status| status.membership == Membership::Member);
+        let known = members.map(|status| {
             let controller = status.groups.iter().find(|group| group.group == GroupId::CONTROLLER);
             (controller.map(|group| group.applied), status.node)
         });

@@ -1,11 +1,12 @@
 //! The nemesis: carries out the plan's faults, and undoes them.
 
 use tidelog_core::effect::Input;
-use tidelog_core::id::{FileKind, GroupId};
+use tidelog_core::id::{FileKind, GroupId, NodeId};
 
 use super::{Happening, Phase, World};
 use crate::net::{CLIENTS, Places, only};
 use crate::plan::{Fault, Rotten, Target, Way};
+use crate::scenario::TopicSpec;
 use crate::table;
 use crate::workload;
 
@@ -102,6 +103,10 @@ impl World {
                 }
                 self.struck(&fault, Some(place));
             }
+            Fault::Wipe { target, down } => {
+                let place = self.resolve(*target);
+                self.wipe(&fault, place, *down);
+            }
             Fault::Stop { target, down } => {
                 let place = self.resolve(*target);
                 if self.hosts[place as usize].process.is_some() {
@@ -142,6 +147,24 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Replaces a disk by an empty one, once in a run, and only if a majority of everything that was on it is elsewhere.
+    fn wipe(&mut self, fault: &Fault, place: u32, down: u64) {
+        if self.hosts.iter().any(|host| host.wiped > 0 || host.rotten) {
+            return;
+        }
+        // Who is no member yet is not registered, so nothing was put on it.
+        let thin = |topic: &TopicSpec| topic.replication < 3 || topic.min_insync > 2;
+        let thin = self.scenario.topics.iter().any(thin) || self.board.is_thin();
+        if self.hosts[place as usize].member && (thin || self.scenario.voters < 3) {
+            return;
+        }
+        self.struck(fault, Some(place));
+        let life = self.end_process(place, true);
+        self.hosts[place as usize].wipe();
+        self.oracle.wiped(NodeId(place + 1));
+        self.queue.push(self.now.saturating_add(down), Happening::Restart { place, life });
     }
 
     fn struck(&mut self, fault: &Fault, place: Option<u32>) {
@@ -217,7 +240,7 @@ impl World {
     /// Kills a broker and flips a bit of its disk, unless a disk was damaged before: no more than one copy is lost.
     fn rot(&mut self, fault: &Fault, target: Target, what: Rotten, down: u64) {
         let place = self.resolve(target);
-        if self.hosts[place as usize].process.is_none() || self.hosts.iter().any(|host| host.rotten) {
+        if self.hosts[place as usize].process.is_none() || self.hosts.iter().any(|host| host.rotten || host.wiped > 0) {
             return;
         }
         let kind = match what {

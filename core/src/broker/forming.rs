@@ -1,0 +1,123 @@
+//! Of which cluster the broker is: carries what [`crate::formation`] wants between it, the disk and the peers.
+
+use super::{Broker, Owner, Phase};
+use crate::effect::{Effect, Effects};
+use crate::event::Event;
+use crate::formation::{Charter, Formation, Report, Role, Setup};
+use crate::id::{ClusterId, DirectoryId, FileId, FileKind, NodeId, ReplicaId};
+use crate::limits::STRANGERS_MAX;
+use crate::peer::Envelope;
+
+impl Broker {
+    /// The disk is listed: what kind of file says what.
+    pub(super) fn begin_forming(&mut self, files: Vec<(FileId, u64)>) {
+        let mut formation = Vec::new();
+        for (file, len) in files {
+            match file.kind() {
+                FileKind::Formation => formation.push((file, len)),
+                FileKind::Journal => self.journals.push((file, len)),
+                FileKind::Segment | FileKind::SegmentIndex | FileKind::State => {
+                    self.listed.insert(file);
+                }
+            }
+        }
+        let others = !self.journals.is_empty() || !self.listed.is_empty();
+        let config = &self.config;
+        let setup = Setup {
+            node: config.node,
+            directory: config.directory,
+            voters: config.voters.clone(),
+            host: config.host.clone(),
+            port: config.port,
+            seed: self.boot.seed,
+            every: config.settings.gossip_every,
+            mutants: config.mutants,
+        };
+        self.formation = Some(Formation::open(setup, formation, others));
+    }
+
+    /// Hears what the formation has to say, and lets it say the rest to others.
+    pub(super) fn form(&mut self, out: &mut Effects) {
+        let Some(formation) = &mut self.formation else { return };
+        formation.tick(self.now.mono);
+        let (reports, sends) = (formation.reports(), formation.sends());
+        let from = self.config.node;
+        for (to, message) in sends {
+            let envelope = Envelope { from, to, formation: Some(message), ..Envelope::default() };
+            out.push(Effect::Send { to, envelope });
+        }
+        for report in reports {
+            match report {
+                Report::Chartered(charter, role) => self.chartered(charter, role, out),
+                Report::Note(what) => out.event(Event::Note(what)),
+                Report::Sometimes(mark) => out.event(Event::Sometimes(mark)),
+                Report::Stop(why) => return self.halt(why, out),
+            }
+        }
+    }
+
+    fn chartered(&mut self, charter: Charter, role: Role, out: &mut Effects) {
+        let replica = match role {
+            Role::Member(replica) => replica,
+            Role::Observer => ReplicaId(0),
+        };
+        out.event(Event::Chartered {
+            cluster: charter.cluster,
+            directory: self.config.directory,
+            replica,
+            members: charter.members.iter().map(|seat| (seat.node, seat.directory, seat.replica)).collect(),
+        });
+        self.charter = Some((charter, role));
+        match role {
+            Role::Member(_) => self.open_journal(),
+            Role::Observer => {}
+        }
+    }
+
+    /// Whether an envelope is for this broker and of its cluster. What is said about the cluster itself is heard here.
+    pub(super) fn is_ours(&mut self, from: NodeId, envelope: &mut Envelope, out: &mut Effects) -> bool {
+        let node = self.config.node;
+        let mut ours = from != node && envelope.from == from && envelope.to == node;
+        if ours && envelope.cluster == ClusterId::ZERO {
+            if let (Some(formation), Some(message)) = (&mut self.formation, envelope.formation.take()) {
+                formation.receive(from, message);
+            }
+            return false;
+        }
+        match &self.charter {
+            Some((charter, _)) => {
+                ours &= envelope.cluster == charter.cluster && charter.voters().any(|voter| voter == from);
+            }
+            // The others may know of the charter before this broker does.
+            None if ours => return false,
+            None => {}
+        }
+        if !ours {
+            self.strays = self.strays.saturating_add(1);
+            if self.strangers.len() < STRANGERS_MAX && self.strangers.insert(from) {
+                let what =
+                    format!("an envelope of another cluster or for another broker, from {from}: such are dropped");
+                out.event(Event::Note(what));
+            }
+        }
+        ours
+    }
+
+    pub(super) fn applicants(&self) -> Vec<(NodeId, DirectoryId)> {
+        let applicants = self.formation.iter().flat_map(Formation::applicants);
+        applicants.map(|(node, applicant)| (*node, applicant.directory)).collect()
+    }
+
+    /// Whether the broker has not begun to recover its journal: then only the formation wakes it.
+    pub(super) fn is_forming(&self) -> bool {
+        matches!(self.phase, Phase::Recovering) && self.journal.is_none()
+    }
+
+    pub(super) fn formation_commands(&mut self, commands: &mut Vec<(Owner, crate::effect::DiskCommand)>) {
+        let mut wanted = Vec::new();
+        if let Some(formation) = &mut self.formation {
+            formation.commands(&mut self.files, &mut wanted);
+        }
+        commands.extend(wanted.into_iter().map(|(tag, command)| (Owner::Formation(tag), command)));
+    }
+}

@@ -1,0 +1,410 @@
+//! How empty disks become a cluster, and how a disk that is not empty knows which one it is of.
+//!
+//! Nothing is assumed from an empty disk. The lowest listed voter is the founder. It writes the charter once every listed
+//! voter has said that its disk is empty, that it was told of the same list, and that it has durably pledged itself to the
+//! founder's *disk*; it sends the charter only when that is durable. A voter takes it if it lists this voter's disk, and
+//! either the pledge is to the disk that wrote it, or another member passes it on. Who has taken a charter never pledges
+//! again, and who is pledged turns to another disk of the founder only when that one answers: late words of a wiped disk turn
+//! nobody back. So no two clusters are formed of the same disks, as long as not more than one is wiped meanwhile. Whoever finds a cluster that was formed without its
+//! disk is an observer, which has no replica and no vote until it is admitted.
+//!
+//! - [`record`]: what is kept on the disk. [`message`]: what is said. `protocol`: who believes what.
+//!
+//! Sans everything else: it knows files by id and brokers by number. Not here yet: the admission of observers, and charters
+//! damaged by the medium: one that is lost before the journal was opened counts as an empty disk.
+
+mod message;
+mod protocol;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use message::Message;
+pub(crate) use message::Wire;
+pub use record::{Charter, NoRecord, Pledge, RECORD_BYTES_MAX, RECORD_VERSION, Record, Role, Seat};
+
+use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Halt};
+use crate::id::{ClusterId, DirectoryId, FileId, FileIds, FileKind, NodeId};
+use crate::mutants::Mutants;
+use crate::time::{Duration, Instant};
+
+/// What a formation is told.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// This broker.
+    pub node: NodeId,
+    /// Its formatted disk.
+    pub directory: DirectoryId,
+    /// The listed voters, in any order; none is a single node.
+    pub voters: Vec<NodeId>,
+    /// Where clients of this broker connect to, for whoever admits it.
+    pub host: String,
+    /// The port there.
+    pub port: u16,
+    /// A seed no other incarnation of any broker has.
+    pub seed: u64,
+    /// How often it says that it waits.
+    pub every: Duration,
+    /// Planted bugs.
+    pub mutants: Mutants,
+}
+
+/// What the broker has to hear.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Report {
+    /// The disk is of this cluster, durably.
+    Chartered(Charter, Role),
+    /// Something an operator should read.
+    Note(String),
+    /// A rare situation, named in [`crate::marks`].
+    Sometimes(&'static str),
+    /// The broker can not go on.
+    Stop(Halt),
+}
+
+/// How far a broker is in becoming part of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Membership {
+    /// It reads its disk.
+    #[default]
+    Starting,
+    /// Its disk is empty, and so is everything it knows of.
+    Forming,
+    /// The cluster was formed without its disk.
+    Observer,
+    /// It is a voter of the controller group.
+    Member,
+}
+
+/// An observer that asks to be admitted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applicant {
+    /// Its disk.
+    pub directory: DirectoryId,
+    /// Where its clients are told to connect to.
+    pub host: String,
+    /// The port there.
+    pub port: u16,
+}
+
+/// Tags of disk operations.
+const TAG_TASK: u64 = 0;
+const TAG_REMOVE: u64 = 1;
+
+/// What the disk is asked for, one thing after the other.
+#[derive(Debug)]
+enum Task {
+    Idle,
+    /// Reads the files, the newest last in the list, until one holds a record.
+    Reading {
+        left: Vec<(FileId, u64)>,
+    },
+    /// Makes durable what was read: an earlier life may have been killed before its write was.
+    Keeping {
+        record: Record,
+        file: FileId,
+        synced: bool,
+    },
+    /// Writes a record into a file of its own.
+    Writing {
+        record: Record,
+        file: Option<FileId>,
+        allocated: bool,
+    },
+    Stopped,
+}
+
+/// What a founder was told by a listed voter.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    directory: DirectoryId,
+    pledge: Option<DirectoryId>,
+}
+
+/// One broker's way into a cluster.
+///
+/// - what is said to others about this disk is durable before
+/// - a member's record never changes
+#[derive(Debug)]
+pub struct Formation {
+    setup: Setup,
+    /// What is durable and counts.
+    record: Option<Record>,
+    file: Option<FileId>,
+    /// Whether the disk was read.
+    open: bool,
+    /// Whether the disk holds anything else of a broker.
+    others: bool,
+    task: Task,
+    /// The next thing to ask the disk for.
+    wanted: Option<DiskCommand>,
+    /// Files that no longer count.
+    stale: Vec<FileId>,
+    heard: BTreeMap<NodeId, Heard>,
+    /// The numbers of listed voters, as heard last.
+    echoes: BTreeMap<NodeId, u64>,
+    /// How often something was written in this life.
+    written: u64,
+    /// Brokers that were told of another list, and that list.
+    differing: BTreeMap<NodeId, Vec<NodeId>>,
+    complained: BTreeSet<NodeId>,
+    applicants: BTreeMap<NodeId, Applicant>,
+    sends: Vec<(NodeId, Message)>,
+    reports: Vec<Report>,
+    next_say: Instant,
+    disk_full: bool,
+}
+
+impl Formation {
+    /// Begins with the formation files of a listing (ids and lengths), and whether anything else is on the disk.
+    pub fn open(mut setup: Setup, mut files: Vec<(FileId, u64)>, others: bool) -> Self {
+        if setup.voters.is_empty() {
+            setup.voters.push(setup.node);
+        }
+        setup.voters.sort_unstable();
+        setup.voters.dedup();
+        files.sort_unstable();
+        let mut formation = Self {
+            setup,
+            record: None,
+            file: None,
+            open: false,
+            others,
+            task: Task::Idle,
+            wanted: None,
+            stale: Vec::new(),
+            heard: BTreeMap::new(),
+            echoes: BTreeMap::new(),
+            written: 0,
+            differing: BTreeMap::new(),
+            complained: BTreeSet::new(),
+            applicants: BTreeMap::new(),
+            sends: Vec::new(),
+            reports: Vec::new(),
+            next_say: Instant::default(),
+            disk_full: false,
+        };
+        formation.read_next(files);
+        formation
+    }
+
+    /// What it wants of the disk.
+    pub fn commands(&mut self, ids: &mut FileIds, commands: &mut Vec<(u64, DiskCommand)>) {
+        if let Task::Writing { record, file: file @ None, .. } = &mut self.task {
+            let id = *file.insert(ids.mint(FileKind::Formation));
+            let len = record.encode(self.setup.directory).len() as u64;
+            self.wanted = Some(DiskCommand::Allocate { file: id, len });
+        }
+        commands.extend(self.wanted.take().map(|command| (TAG_TASK, command)));
+        if matches!(self.task, Task::Idle) {
+            commands.extend(self.stale.drain(..).map(|file| (TAG_REMOVE, DiskCommand::Remove { file })));
+        }
+    }
+
+    /// What it wants said to other brokers.
+    pub fn sends(&mut self) -> Vec<(NodeId, Message)> {
+        std::mem::take(&mut self.sends)
+    }
+
+    /// What the broker has to hear.
+    pub fn reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.reports)
+    }
+
+    /// A disk operation came to its end.
+    pub fn done(&mut self, tag: u64, result: DiskResult) {
+        if tag == TAG_REMOVE {
+            if let Err(error) = result {
+                self.note(format!("an old formation file could not be removed: {error:?}"));
+            }
+            return;
+        }
+        match (std::mem::replace(&mut self.task, Task::Idle), result) {
+            (Task::Reading { mut left }, Ok(DiskOutput::Read(bytes))) => {
+                let (file, len) = left.pop().expect("what is read is in the list");
+                self.judge(file, len, &bytes, left);
+            }
+            (Task::Keeping { record, file, synced: false }, Ok(_)) => {
+                self.wanted = Some(DiskCommand::Sync { files: vec![file] });
+                self.task = Task::Keeping { record, file, synced: true };
+            }
+            (Task::Keeping { record, file, synced: true }, Ok(_)) => {
+                self.file = Some(file);
+                self.opened(Some(record));
+            }
+            (Task::Writing { record, file: Some(file), allocated: false }, Ok(_)) => {
+                let bytes = vec![record.encode(self.setup.directory)];
+                self.wanted = Some(DiskCommand::Write { file, at: 0, bytes, durable: true });
+                self.task = Task::Writing { record, file: Some(file), allocated: true };
+            }
+            (Task::Writing { record, file: Some(file), allocated: true }, Ok(_)) => self.wrote(record, file),
+            // The same words will be said again, and then the disk may have room.
+            (Task::Writing { .. }, Err(DiskError::Full)) => {
+                if !std::mem::replace(&mut self.disk_full, true) {
+                    self.note("the disk is full: there is no room even for the cluster's charter".to_owned());
+                }
+            }
+            (Task::Writing { file: None, .. } | Task::Idle | Task::Stopped | Task::Reading { .. }, Ok(_)) => {
+                unreachable!("the disk does what it was asked")
+            }
+            (_, Err(error)) => self.stop(Halt::DiskFailed(format!("a formation file: {error:?}"))),
+        }
+    }
+
+    fn read_next(&mut self, left: Vec<(FileId, u64)>) {
+        match left.last() {
+            Some((file, len)) => {
+                self.wanted = Some(DiskCommand::Read { file: *file, at: 0, len: (*len).min(RECORD_BYTES_MAX) });
+                self.task = Task::Reading { left };
+            }
+            None => self.opened(None),
+        }
+    }
+
+    fn judge(&mut self, file: FileId, len: u64, bytes: &[u8], left: Vec<(FileId, u64)>) {
+        match Record::decode(bytes) {
+            Ok((directory, _)) if directory != self.setup.directory => {
+                let what =
+                    format!("its charter was written for the directory {directory}: it was copied from elsewhere");
+                self.stop(Halt::Foreign(what));
+            }
+            Ok((_, record)) => {
+                self.stale.extend(left.into_iter().map(|(file, _)| file));
+                self.wanted = Some(DiskCommand::Allocate { file, len });
+                self.task = Task::Keeping { record, file, synced: false };
+            }
+            Err(NoRecord::Torn) => {
+                self.reports.push(Report::Sometimes(crate::marks::FORMATION_TORN));
+                self.stale.push(file);
+                self.read_next(left);
+            }
+            Err(NoRecord::Version(version)) => {
+                let what = format!("its charter has format {version}, this version reads {RECORD_VERSION}");
+                self.stop(Halt::Foreign(what));
+            }
+        }
+    }
+
+    /// The disk is read.
+    fn opened(&mut self, record: Option<Record>) {
+        self.open = true;
+        match &record {
+            Some(Record::Charter(charter, role)) => {
+                if !charter.voters().eq(self.setup.voters.iter().copied()) {
+                    let what = self.other_list(charter);
+                    return self.stop(Halt::Foreign(what));
+                }
+                if *role == Role::Observer && self.others {
+                    return self.stop(Halt::Corrupt("the data of a broker that has no part in its cluster".to_owned()));
+                }
+                self.reports.push(Report::Chartered(charter.clone(), *role));
+            }
+            Some(Record::Pledge(_)) | None if self.others => {
+                return self.stop(Halt::Corrupt("there is data, but no charter says of which cluster".to_owned()));
+            }
+            Some(Record::Pledge(_)) | None => {}
+        }
+        self.record = record;
+        self.found();
+    }
+
+    fn other_list(&self, charter: &Charter) -> String {
+        let then: Vec<NodeId> = charter.voters().collect();
+        let (then, now) = (self.show(&then), self.show(&self.setup.voters));
+        format!("its cluster was formed of {then}, and it was started for {now}; told of the first, it starts")
+    }
+
+    /// A list for people.
+    fn show(&self, voters: &[NodeId]) -> String {
+        if voters == [self.setup.node] {
+            return "a single node (no --cluster)".to_owned();
+        }
+        let names: Vec<String> = voters.iter().map(ToString::to_string).collect();
+        format!("brokers {}", names.join(", "))
+    }
+
+    /// The first of those who were told of another list.
+    fn other_lists(&self) -> String {
+        let Some((node, theirs)) = self.differing.first_key_value() else { return String::new() };
+        let (theirs, ours) = (self.show(theirs), self.show(&self.setup.voters));
+        format!("the same list everywhere: broker {node} was started for {theirs}, this one for {ours}")
+    }
+
+    fn wrote(&mut self, record: Record, file: FileId) {
+        self.stale.extend(self.file.replace(file));
+        self.written += 1;
+        self.disk_full = false;
+        if let Record::Charter(charter, role) = &record {
+            self.reports.push(Report::Chartered(charter.clone(), *role));
+        }
+        self.record = Some(record);
+        self.tell();
+    }
+
+    fn note(&mut self, what: String) {
+        self.reports.push(Report::Note(what));
+    }
+
+    fn stop(&mut self, why: Halt) {
+        self.task = Task::Stopped;
+        self.wanted = None;
+        self.reports.push(Report::Stop(why));
+    }
+
+    fn idle(&self) -> bool {
+        self.open && matches!(self.task, Task::Idle)
+    }
+
+    /// The charter, if this broker is a member of its cluster.
+    fn membership_charter(&self) -> Option<&Charter> {
+        match &self.record {
+            Some(Record::Charter(charter, Role::Member(_))) => Some(charter),
+            Some(Record::Charter(_, Role::Observer) | Record::Pledge(_)) | None => None,
+        }
+    }
+
+    /// How far it is.
+    pub fn membership(&self) -> Membership {
+        match &self.record {
+            _ if !self.open => Membership::Starting,
+            Some(Record::Pledge(_)) | None => Membership::Forming,
+            Some(Record::Charter(_, Role::Observer)) => Membership::Observer,
+            Some(Record::Charter(_, Role::Member(_))) => Membership::Member,
+        }
+    }
+
+    /// The cluster it knows of; zero is none.
+    pub fn cluster(&self) -> ClusterId {
+        match &self.record {
+            Some(Record::Charter(charter, _)) => charter.cluster,
+            Some(Record::Pledge(_)) | None => ClusterId::ZERO,
+        }
+    }
+
+    /// Observers that asked this member to be admitted.
+    pub fn applicants(&self) -> &BTreeMap<NodeId, Applicant> {
+        &self.applicants
+    }
+
+    /// What it waits for, to be read behind "waiting for".
+    pub fn waits_for(&self) -> String {
+        let setup = &self.setup;
+        match self.membership() {
+            Membership::Starting => "recovery from the disk".to_owned(),
+            Membership::Member => String::new(),
+            Membership::Observer => {
+                "admission: this broker's disk is empty, and the cluster was formed without it (`tidelog cluster admit`)"
+                    .to_owned()
+            }
+            Membership::Forming if !self.differing.is_empty() => self.other_lists(),
+            Membership::Forming if self.is_founder() => {
+                let missing = self.others().find(|node| !self.is_pledged(*node));
+                missing.map_or("the disk".to_owned(), |node| format!("broker {node} to form the cluster"))
+            }
+            Membership::Forming if setup.voters.contains(&setup.node) => {
+                format!("broker {} to form the cluster", self.founding_node())
+            }
+            Membership::Forming => format!("{} to form the cluster", self.show(&setup.voters)),
+        }
+    }
+}
