@@ -16,9 +16,9 @@ use crate::id::{FileId, FileIds, FileKind, Offset};
 /// The most bytes one write gathers, unless a single batch is larger.
 const WRITE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// The first allocation of a file is so many times smaller than a step; then it doubles until it is one. Ten thousand
-/// small partitions take little.
-const STEPS_FIRST: u64 = 64;
+/// The first allocation of a file is so many times smaller than a step; then it doubles until it is one. A small partition
+/// takes less, and yet few allocations, whose syncs others feel, are asked for.
+const STEPS_FIRST: u64 = 4;
 
 /// A disk command that is out.
 #[derive(Debug)]
