@@ -3,7 +3,6 @@
 #[path = "support/house.rs"]
 mod house;
 
-use bytes::Bytes;
 use house::House;
 use tidelog_core::effect::DiskCommand;
 use tidelog_core::id::{ConnId, FileKind, NodeId};
@@ -30,7 +29,7 @@ fn house() -> (House, ConnId) {
 fn produce(house: &mut House, conn: ConnId, bytes: usize) {
     let mut builder = Builder::new();
     builder.push(Timestamp(1), None, Some(&vec![7; bytes]), &[]);
-    let records = Some(Records(vec![Bytes::from(builder.build())]));
+    let records = Some(Records(vec![builder.build()]));
     let request = ProduceRequest {
         acks: -1,
         timeout_ms: 60_000,

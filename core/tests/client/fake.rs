@@ -25,14 +25,17 @@ pub(crate) enum Deed {
     Garbage(Bytes),
 }
 
+/// An epoch, and the sequences and offsets of its last five batches.
+type Remembered = (i16, VecDeque<(i32, i32, i64)>);
+
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) leader: i32,
     pub(crate) epoch: i32,
     pub(crate) log: Vec<Stored>,
     pub(crate) next_offset: i64,
-    /// By producer id: its epoch, and the sequences and offsets of the last five batches.
-    producers: BTreeMap<i64, (i16, VecDeque<(i32, i32, i64)>)>,
+    /// By producer id.
+    producers: BTreeMap<i64, Remembered>,
 }
 
 impl Partition {
