@@ -32,8 +32,9 @@ pub const FETCH_WAIT_MS_MAX: i32 = 300_000;
 pub const VOTERS_MAX: usize = 32;
 /// The most brokers that ask to be admitted, or are told apart in complaints, at a time.
 pub const STRANGERS_MAX: usize = 64;
-/// The most replicas one group may have, learners and both halves of a joint configuration included.
-pub const GROUP_MEMBERS_MAX: usize = 1_000;
+/// The most replicas one group may have, learners and both halves of a joint configuration included: every broker as it is,
+/// and as it shall be.
+pub const GROUP_MEMBERS_MAX: usize = 2_000;
 /// The largest state blob that is copied from another broker: it is held in memory.
 pub const COPIED_STATE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How many pieces of a file a follower asks for at once.

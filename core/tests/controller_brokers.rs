@@ -137,3 +137,24 @@ fn a_newcomer_listens_and_a_replaced_disk_stays_out() {
     assert_rejected(admit(&mut cluster, 3, DirectoryId([3; 16])), ErrorCode::DuplicateVoter, "replaced before");
     assert_rejected(admit(&mut cluster, 2, DirectoryId::ZERO), ErrorCode::InvalidRequest, "formatted");
 }
+
+#[test]
+fn a_founder_replaced_before_it_registered_stays_out() {
+    let mut cluster = founded();
+    let member = |node: u8| {
+        let directory = DirectoryId([node; 16]);
+        (NodeId(node.into()), Controller { replica: ReplicaId(node.into()), directory, voter: true })
+    };
+    cluster.image = Image::new(CLUSTER).founded_by((1..=3).map(member));
+    cluster.apply(Command::RegisterBroker(register(1))).unwrap();
+    assert_eq!(admit(&mut cluster, 3, EMPTY), Ok(false));
+    let admitted = replica_ids(&cluster, 3);
+    assert_rejected(apply(&mut cluster, register(3)), ErrorCode::DuplicateBrokerRegistration, "is a member");
+    let fresh = RegisterBroker { directory: EMPTY, ..register(3) };
+    assert_eq!(apply(&mut cluster, fresh), Ok(true));
+    assert_eq!(
+        (admit(&mut cluster, 3, EMPTY), replica_ids(&cluster, 3)),
+        (Ok(true), admitted),
+        "under one id for ever"
+    );
+}

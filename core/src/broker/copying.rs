@@ -364,7 +364,10 @@ impl Broker {
         offer: &Offer,
         out: &mut Effects,
     ) -> bool {
-        let arriving = self.replicas.values().filter(|replica| replica.copying.arrival.is_some()).count();
+        // Those whose leader is silent for long hold up nobody else: it may be gone for good.
+        let limit = self.config.settings.election_ticks_max.saturating_mul(LEASE_ELECTIONS);
+        let moves = |replica: &&Replica| replica.copying.arrival.as_ref().is_some_and(|arrival| arrival.quiet < limit);
+        let arriving = self.replicas.values().filter(moves).count();
         let name = self.name_of(group);
         let piece_bytes = self.config.settings.copy_piece_bytes.min(COPY_PIECE_BYTES_MAX);
         let Some(replica) = self.replicas.get_mut(&group) else { return true };
@@ -577,6 +580,8 @@ impl Broker {
         if group == GroupId::CONTROLLER {
             self.admin_changed = true;
             self.reconcile(out);
+            // Admissions among what was copied are not applied one by one: groups led here may have other members to be.
+            self.introduce_all();
         }
         let text =
             format!("broker {} caught up with {}: {} copied", self.config.node, self.name_of(group), bytes(copied));

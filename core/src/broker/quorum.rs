@@ -155,11 +155,18 @@ impl Broker {
             let response = refuse(ErrorCode::InvalidRequest, "Brokers are numbered from 1.".into());
             return self.answer(&caller, response, out);
         };
+        let directory = DirectoryId(request.voter_directory_id.0);
+        // Admission lets go of the disk a broker had: never for one that nobody has heard of.
+        let bound = image.controllers().get(&node).is_some_and(|member| member.directory == directory);
+        if !bound && !self.applicants().contains(&(node, directory)) {
+            let message = format!("Broker {node} with directory {directory} has not asked this broker to be admitted.");
+            let response = refuse(ErrorCode::InvalidRequest, message);
+            return self.answer(&caller, response, out);
+        }
         let deadline = self.admin_deadline(request.timeout_ms);
         let call = AdmitCall { caller, node, result: None };
         let id = self.call(Call::Admit(call), Some(deadline));
         let origin = self.origin();
-        let directory = DirectoryId(request.voter_directory_id.0);
         self.submit(&Command::AdmitBroker(AdmitBroker { origin, node, directory }), Purpose::Admit(id), deadline);
     }
 

@@ -115,6 +115,13 @@ impl Image {
         }
         let (retired, window) = match self.brokers.get(&node) {
             None if self.brokers.len() >= BROKERS_MAX => return invalid("There are too many brokers."),
+            // It may have been admitted on another directory before it ever registered.
+            None if self.controllers.get(&node).is_some_and(|member| member.directory != directory) => {
+                let bound = self.controllers[&node].directory;
+                return duplicate(format!(
+                    "Broker {node} is a member of the controller on directory {bound}, and may not come back with {directory}."
+                ));
+            }
             None => (Vec::new(), OriginWindow::default()),
             Some(former) if former.directory == directory && former.boot == boot => {
                 (former.retired.clone(), former.window.clone())
@@ -174,10 +181,9 @@ impl Image {
         if self.brokers.get(&node).is_some_and(|broker| broker.retired.contains(&directory)) {
             return refuse(format!("Directory {directory} of broker {node} was replaced before: wipe it first."));
         }
-        if !self.brokers.contains_key(&node)
-            && !self.controllers.contains_key(&node)
-            && self.brokers.len() >= BROKERS_MAX
-        {
+        let known = self.brokers.contains_key(&node) || self.controllers.contains_key(&node);
+        // Members that never registered count as well: the controller's own group has room for so many.
+        if !known && self.brokers.len().max(self.controllers.len()) >= BROKERS_MAX {
             return Err(Rejection::new(ErrorCode::InvalidRequest, "There are too many brokers."));
         }
         let replica = self.next_controller;

@@ -159,17 +159,15 @@ impl Formation {
         if !self.same_list(from, charter.voters().collect()) || !self.idle() {
             return;
         }
-        if !charter.members.iter().any(|seat| (seat.node, seat.directory) == (from, directory)) {
-            return;
-        }
         let any_disk = self.setup.mutants.planted(Mutant::WipedKeepsIdentity);
         let own = |seat: &&Seat| seat.node == self.setup.node && (any_disk || seat.directory == self.setup.directory);
         let role = charter.members.iter().find(own).map_or(Role::Observer, |seat| Role::Member(seat.replica));
         match role {
             Role::Member(_) => {
                 // The founder's own word counts only for the disk this one is pledged to: it may be a late word of a wiped
-                // one, and nobody else may have taken that charter. Of who passes it on we know that somebody did.
-                let passed_on = charter.founding_node() != from;
+                // one, and nobody else may have taken that charter. Of who passes it on we know that somebody did: only
+                // members do, those that founded the cluster and those that were admitted since.
+                let passed_on = charter.founder != directory;
                 let pledged = matches!(&self.record, Some(Record::Pledge(own)) if own.founder == charter.founder);
                 if !passed_on && !pledged {
                     return;

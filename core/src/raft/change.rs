@@ -74,10 +74,15 @@ impl Change {
         if target.iter().all(|member| !member.2) || !target.iter().any(|member| member.1 == own && member.2) {
             return None;
         }
+        let shall = |replica: &ReplicaId| target.iter().find(|member| member.1 == *replica);
+        // Who learns for nothing goes first, or admissions that come to nothing would add up.
+        let idle: Vec<_> = conf.learners.iter().copied().filter(|id| shall(id).is_none()).collect();
+        if !idle.is_empty() {
+            return Some(Self { removed: idle, ..Self::default() });
+        }
         if let Some(new) = target.iter().find(|member| !conf.contains(member.1)) {
             return Some(Self { learning: vec![new.1], nodes: vec![(new.0, new.1)], ..Self::default() });
         }
-        let shall = |replica: &ReplicaId| target.iter().find(|member| member.1 == *replica);
         let promoted: Vec<_> = conf.learners.iter().copied().filter(|id| shall(id).is_some_and(|to| to.2)).collect();
         if !promoted.iter().all(|replica| caught_up(*replica)) {
             return None;
@@ -196,6 +201,14 @@ mod tests {
         let there = Conf::of(&target);
         assert!(Change::is_there(&there, &target) && !Change::is_there(&learning, &target));
         assert_eq!(Change::towards(&there, &target, ReplicaId(1), |_| true), None);
+    }
+
+    #[test]
+    fn admissions_that_came_to_nothing_do_not_add_up() {
+        let before = Conf::of(&[member(1, 1, true), member(2, 2, true), member(3, 3, true), member(3, 4, false)]);
+        let target = [member(1, 1, true), member(2, 2, true), member(3, 5, true)];
+        let gone = Change::towards(&before, &target, ReplicaId(1), |_| false).expect("a step");
+        assert_eq!(gone, Change { removed: vec![ReplicaId(4)], ..Change::default() });
     }
 
     #[test]

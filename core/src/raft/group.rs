@@ -311,7 +311,8 @@ impl Group {
         }
         let own = self.setup.replica.0;
         let progress = self.raw.raft.prs();
-        let voters = progress.iter().filter(|(id, _)| **id != own && progress.conf().voters().contains(**id));
+        // Not to who leaves: in a joint configuration only the incoming half is of use.
+        let voters = progress.iter().filter(|(id, _)| **id != own && self.conf.voters.contains(&ReplicaId(**id)));
         let heir =
             voters.filter(|(_, progress)| progress.recent_active).max_by_key(|(id, progress)| (progress.matched, **id));
         let Some(heir) = heir.map(|(id, _)| *id) else {
@@ -396,7 +397,10 @@ impl Group {
         if offer.term < self.term() {
             return Ok(Admission::Late);
         }
-        if (self.leading() && offer.term == self.term()) || !offer.conf.contains(to) {
+        // What is committed is the same everywhere; the crate takes the word of a snapshot that says otherwise.
+        let known = (offer.index == self.commit()).then(|| self.raw.store().term_at(offer.index)).flatten();
+        let contradicts = known.is_some_and(|known| known != offer.index_term);
+        if (self.leading() && offer.term == self.term()) || !offer.conf.contains(to) || contradicts {
             return Err(Refused::Malformed);
         }
         if self.needs(offer.index, offer.index_term) || self.setup.mutants.planted(Mutant::SnapshotRegress) {
@@ -415,7 +419,11 @@ impl Group {
     /// Whether a snapshot that a leader of `leader_term` offered can be installed now.
     pub fn installable(&self, leader_term: Term, index: Index, term: Term) -> bool {
         let regress = self.setup.mutants.planted(Mutant::SnapshotRegress);
-        !self.frozen && !self.leading() && leader_term == self.term() && (self.needs(index, term) || regress)
+        // What came in and was not carried through the crate yet is looked at first: it may hold what the snapshot does, and
+        // nothing of it would become durable any more.
+        let settled = !self.raw.has_ready();
+        let follows = !self.leading() && leader_term == self.term();
+        !self.frozen && settled && follows && (self.needs(index, term) || regress)
     }
 
     /// The mark of a snapshot is on its way to the disk: nothing of the group moves until [`Group::install`].
@@ -609,6 +617,13 @@ impl Group {
             self.raw.mut_store().set_conf(state);
         }
         self.conf_index = Index(entry.index);
+        let own = self.setup.replica;
+        let votes = self.conf.voters.contains(&own) || self.conf.outgoing.contains(&own);
+        if self.raw.raft.state == StateRole::Leader && !votes {
+            // Elected by the outgoing half. raft-rs would let it lead on, and panic once it hears what it has persisted.
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, 0);
+        }
         self.set_timeout();
     }
 
