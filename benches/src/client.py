@@ -77,10 +77,13 @@ def produce(bootstrap, topic, partitions, seconds, limit):
     def work():
         until, sent = time.monotonic() + seconds, 0
         while sent * RECORD_BYTES < limit and time.monotonic() < until:
+            # A partition gets many records in a row, as from librdkafka's own (sticky) choice: each other record to another one
+            # would wake threads of the client for each record, which costs more CPU than sending it.
+            partition = sent // TOGETHER % partitions
             for _ in range(TOGETHER):
                 while True:
                     try:
-                        producer.produce(topic, values[sent % len(values)], partition=sent % partitions)
+                        producer.produce(topic, values[sent % len(values)], partition=partition)
                         break
                     except BufferError:
                         producer.poll(0.005)
