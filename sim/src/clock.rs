@@ -42,7 +42,8 @@ impl Clock {
     /// The first virtual time at which the monotonic clock shows `mono`.
     pub(crate) fn when(&self, mono: Instant) -> u64 {
         let wanted = mono.0.saturating_sub(self.start).min(1 << 42) as i64;
-        let mut elapsed = (wanted * MILLION / (MILLION + self.drift_ppm)).max(0) as u64;
+        // Roundings of a clock that runs slow put the guess a little late.
+        let mut elapsed = (wanted * MILLION / (MILLION + self.drift_ppm) - 2).max(0) as u64;
         while self.read(self.born + elapsed).mono < mono && elapsed < 1 << 43 {
             elapsed += 1;
         }

@@ -200,8 +200,8 @@ impl Broker {
                             self.thin.insert(call);
                         }
                     }
-                    Some(_) => *slot = Slot::Done(Err(ErrorCode::NotEnoughReplicasAfterAppend)),
-                    None => *slot = Slot::Done(Err(ErrorCode::UnknownTopicOrPartition)),
+                    // Another leads, or the topic was deleted meanwhile: it was appended all the same.
+                    Some(_) | None => *slot = Slot::Done(Err(ErrorCode::NotEnoughReplicasAfterAppend)),
                 }
             }
         }

@@ -73,7 +73,8 @@ impl Turn {
             for node in &nodes {
                 if Some(*node) != self.last && begun < limits::CANDIDATES_MAX {
                     net.ready(now, *node, Lane::Main, out);
-                    begun += 1;
+                    // Who fails waits for a while by itself, and must not keep the others from being tried.
+                    begun += usize::from(!net.is_failing(*node, Lane::Main));
                 }
             }
         }

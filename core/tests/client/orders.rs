@@ -114,3 +114,15 @@ fn a_failing_broker_is_asked_at_growing_intervals() {
     world.run_for(Duration::from_secs(10));
     assert!((8..20).contains(&world.connects), "{} connects", world.connects);
 }
+
+/// More brokers than are tried at a time are of no use: the others are found all the same.
+#[test]
+fn brokers_that_are_of_no_use_do_not_hide_the_others() {
+    for seed in 0..12 {
+        let bootstrap = (1..=5).map(|node| (format!("broker-{node}"), 9092)).collect();
+        let mut world = World::new(tidelog_core::client::Config { bootstrap, seed, ..config() }, Cluster::new(5));
+        world.down = vec![2, 3, 4, 5];
+        let outcome = world.run(Operation::Describe { topics: None });
+        assert!(matches!(outcome, Ok(Outcome::Cluster { .. })), "seed {seed}: {outcome:?}");
+    }
+}
