@@ -43,7 +43,8 @@ def create(bootstrap, topic, partitions, replicas):
 
 
 def delete(bootstrap, topic):
-    AdminClient({"bootstrap.servers": bootstrap}).delete_topics([topic])[topic].result(PATIENCE)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.delete_topics([topic])[topic].result(PATIENCE)
 
 
 def measured(work):
