@@ -6,5 +6,7 @@
 pub mod client;
 pub mod figures;
 pub mod house;
+pub mod librdkafka;
 pub mod node;
 pub mod requests;
+pub mod sink;

@@ -61,6 +61,33 @@ pub fn free_port() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
+/// So many ports nobody listens on now.
+///
+/// # Errors
+///
+/// The system's.
+pub fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
+    // All are held before the first is let go, so no two are the same.
+    let listeners: io::Result<Vec<TcpListener>> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    listeners?.iter().map(TcpListener::local_addr).collect()
+}
+
+/// The time a process spent on cores so far, in steps of 10 ms.
+///
+/// # Errors
+///
+/// The system's, or that it does not say.
+pub fn cpu(process: u32) -> io::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name in brackets may hold anything; what follows it are numbers. User and system time are fields 14 and 15,
+    // in ticks of which Linux has 100 a second on every architecture it tells them to.
+    let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
+    let ticks = rest.split_ascii_whitespace().skip(11).take(2);
+    let ticks: Option<u64> = ticks.map(|tick| tick.parse::<u64>().ok()).sum();
+    let ticks = ticks.ok_or_else(|| io::Error::other("no times in /proc"))?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 impl Node {
     /// Starts the program at `binary` on this address and directory, and does not wait for it.
     ///
@@ -68,10 +95,20 @@ impl Node {
     ///
     /// The system's.
     pub fn start(binary: &Path, data_dir: &Path, address: SocketAddr) -> io::Result<Self> {
+        Self::start_with(binary, data_dir, address, &[])
+    }
+
+    /// As [`Node::start`], with more flags.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn start_with(binary: &Path, data_dir: &Path, address: SocketAddr, flags: &[String]) -> io::Result<Self> {
         let started = Instant::now();
         let mut process = Command::new(binary)
             .args(["--log", "warn", "node", "--listen", &address.to_string(), "--data-dir"])
             .arg(data_dir)
+            .args(flags)
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", binary.display())))?;
@@ -127,14 +164,18 @@ impl Node {
     ///
     /// The system's, or that it does not say.
     pub fn cpu(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The name in brackets may hold anything; what follows it are numbers. User and system time are fields 14 and 15,
-        // in ticks of which Linux has 100 a second on every architecture it tells them to.
-        let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
-        let ticks = rest.split_ascii_whitespace().skip(11).take(2);
-        let ticks: Option<u64> = ticks.map(|tick| tick.parse::<u64>().ok()).sum();
-        let ticks = ticks.ok_or_else(|| io::Error::other("no times in /proc"))?;
-        Ok(Duration::from_millis(ticks * 10))
+        cpu(self.process.id())
+    }
+
+    /// How many bytes it handed to the disk so far, or made dirty in the page cache.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or that it does not say.
+    pub fn written(&self) -> io::Result<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.process.id()))?;
+        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
+        written.ok_or_else(|| io::Error::other("no written bytes in /proc"))
     }
 
     /// Kills it where it stands, as `kill -9`.

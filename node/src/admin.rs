@@ -1,4 +1,5 @@
 //! Health checks over HTTP, by hand: `GET /livez` (the driver answers) and `GET /readyz` (the broker serves).
+//! And `GET /metrics`: what the disk did, as Prometheus reads it.
 
 use std::io;
 use std::sync::Arc;
@@ -10,19 +11,20 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::disk::Counts;
 use crate::driver::{Inbox, Message};
 use crate::limits::{FAREWELL_MAX, HEALTH_CONNECTIONS_MAX, HEALTH_REQUEST_BYTES_MAX, HEALTH_WAIT_MAX};
 
 /// Answers health checks for ever, one per connection.
-pub(crate) async fn serve(socket: TcpListener, inbox: Inbox) {
+pub(crate) async fn serve(socket: TcpListener, inbox: Inbox, disk: Arc<Counts>) {
     let slots = Arc::new(Semaphore::new(HEALTH_CONNECTIONS_MAX));
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes the slots");
         match socket.accept().await {
             Ok((stream, peer)) => {
-                let inbox = inbox.clone();
+                let (inbox, disk) = (inbox.clone(), Arc::clone(&disk));
                 tokio::spawn(async move {
-                    if let Err(error) = timeout(2 * HEALTH_WAIT_MAX, answer(stream, &inbox)).await {
+                    if let Err(error) = timeout(2 * HEALTH_WAIT_MAX, answer(stream, &inbox, &disk)).await {
                         debug!(%peer, %error, "a health check was given up");
                     }
                     drop(slot);
@@ -43,7 +45,21 @@ pub(crate) async fn status(inbox: &Inbox) -> Option<Status> {
     timeout(HEALTH_WAIT_MAX, answer).await.ok()?.ok()
 }
 
-async fn answer(mut stream: TcpStream, inbox: &Inbox) -> io::Result<()> {
+/// The counters, in Prometheus' text format.
+fn metrics(disk: &Counts) -> String {
+    let counters = [
+        ("syncs", "fsync, fdatasync, syncfs, and writes with O_DSYNC", disk.syncs()),
+        ("journal_blocks", "Blocks written to the journal", disk.journal_blocks()),
+        ("journal_bytes", "Bytes of these blocks", disk.journal_bytes()),
+    ];
+    let lines = counters.map(|(name, help, value)| {
+        let name = format!("tidelog_disk_{name}_total");
+        format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}")
+    });
+    lines.join("\n")
+}
+
+async fn answer(mut stream: TcpStream, inbox: &Inbox, disk: &Counts) -> io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
         let space = HEALTH_REQUEST_BYTES_MAX - request.len();
@@ -67,8 +83,9 @@ async fn answer(mut stream: TcpStream, inbox: &Inbox) -> io::Result<()> {
             Some(status) => ("503 Service Unavailable", format!("waiting for {}", status.waiting_for)),
             None => ("503 Service Unavailable", "the broker does not answer".to_owned()),
         },
-        (_, "/livez" | "/readyz") => ("405 Method Not Allowed", "GET only".to_owned()),
-        _ => ("404 Not Found", "there are /livez and /readyz".to_owned()),
+        ("GET", "/metrics") => ("200 OK", metrics(disk)),
+        (_, "/livez" | "/readyz" | "/metrics") => ("405 Method Not Allowed", "GET only".to_owned()),
+        _ => ("404 Not Found", "there are /livez, /readyz and /metrics".to_owned()),
     };
     let length = text.len() + 1;
     let response = format!(

@@ -90,6 +90,7 @@ pub fn start_with<M: Machine>(
     let threads = |error| StartError::file("start threads for", directory.path(), error);
     let (inbox, messages) = Inbox::new(options.record.is_some());
     let disk = Disk::start(directory.path(), inbox.clone()).map_err(threads)?;
+    let counts = Arc::clone(disk.counts());
     let compute = Compute::start(&inbox).map_err(threads)?;
     let config = config(options, &directory, &advertised);
     let recorder = options.record.as_deref().map(|file| {
@@ -122,7 +123,7 @@ pub fn start_with<M: Machine>(
     let links = links.run(peer_socket, &inbox).map_err(threads)?;
     if let Some(admin) = admin {
         let admin = TcpListener::from_std(admin).map_err(threads)?;
-        runtime.spawn(admin::serve(admin, inbox.clone()));
+        runtime.spawn(admin::serve(admin, inbox.clone(), counts));
     }
     drop(entered);
     Ok(Server {

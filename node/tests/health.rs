@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use common::{Scratch, Script, options};
 use tidelog::options::Options;
-use tidelog::server::{Server, start_with};
+use tidelog::server::{Server, start, start_with};
 use tidelog_core::broker::Status;
 use tidelog_core::effect::{Effect, Effects, Halt, Input};
 
@@ -62,6 +62,26 @@ fn other_questions_are_refused() {
     assert_eq!(http(address, "POST /livez HTTP/1.1\r\n\r\n").0, "HTTP/1.1 405 Method Not Allowed");
     assert_eq!(http(address, "GET / HTTP/1.1\r\n\r\n").0, "HTTP/1.1 404 Not Found");
     assert_eq!(http(address, "\r\n\r\n").0, "HTTP/1.1 404 Not Found");
+    server.kill();
+}
+
+#[test]
+fn what_the_disk_did_is_counted() {
+    let scratch = Scratch::new();
+    let options = Options { admin_listen: Some("127.0.0.1:0".to_owned()), ..options(scratch.path()) };
+    let server = start(&options).expect("it starts");
+    assert!(server.wait_ready());
+    let (head, body) = http(server.admin_address().expect("asked for"), "GET /metrics HTTP/1.1\r\n\r\n");
+    assert_eq!(head, "HTTP/1.1 200 OK");
+    let counter = |name: &str| {
+        let line = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<u64>().ok()).unwrap_or_else(|| panic!("no {name} in {body}"))
+    };
+    // It is a cluster of its own by now, and that is in its journal.
+    let blocks = counter("tidelog_disk_journal_blocks_total");
+    assert!(blocks > 0, "{body}");
+    assert!(counter("tidelog_disk_journal_bytes_total") >= blocks, "{body}");
+    assert!(counter("tidelog_disk_syncs_total") >= blocks, "{body}");
     server.kill();
 }
 

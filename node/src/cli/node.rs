@@ -34,7 +34,7 @@ pub struct NodeArgs {
     /// Whether a producer that asks for a topic creates it (Kafka: auto.create.topics.enable)
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub auto_create: bool,
-    /// Where to answer GET /livez and /readyz [default: nowhere]
+    /// Where to answer GET /livez, /readyz and /metrics [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     pub admin_listen: Option<String>,
     /// The voters of the cluster and where each listens for the others, this broker among them [default: this broker alone]

@@ -88,7 +88,7 @@ impl Executor {
     /// Syncs files that nobody asked to be synced yet. A system tells of a lost write once: it is kept for those who will ask.
     pub(super) fn sync_early(&self, files: &BTreeSet<FileId>) {
         for file in files {
-            match self.files.get(*file).and_then(|open| open.sync_data()) {
+            match self.sync(*file, File::sync_data) {
                 Ok(()) => {}
                 // It was removed since.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -144,13 +144,18 @@ impl Executor {
         }
         for file in &debt.files {
             let sync = if debt.directory { File::sync_all } else { File::sync_data };
-            let synced = self.files.get(*file).and_then(|open| sync(&open));
-            synced.map_err(|error| failure("syncing", *file, &error))?;
+            self.sync(*file, sync).map_err(|error| failure("syncing", *file, &error))?;
         }
         if debt.directory {
             self.files.sync_directory().map_err(|error| io_error("syncing", "the directory", &error))?;
         }
         Ok(())
+    }
+
+    fn sync(&self, file: FileId, sync: fn(&File) -> io::Result<()>) -> io::Result<()> {
+        let open = self.files.get(file)?;
+        self.files.counts().sync();
+        sync(&open)
     }
 
     fn read(&self, file: FileId, at: u64, len: u64) -> io::Result<Bytes> {
@@ -178,12 +183,16 @@ impl Executor {
     fn write(&mut self, file: FileId, at: u64, slices: &[Bytes], durable: bool) -> io::Result<Debt> {
         if durable && file.kind() == FileKind::Journal {
             let length = slices.iter().map(|slice| slice.len() as u64).sum();
+            self.files.counts().journal_block(length);
             if is_aligned(at, length)
                 && let Some(open) = self.files.get_direct(file)?
             {
                 match self.direct.write(&open, at, slices) {
                     Err(error) if refuses_direct(&error) => self.files.refuse_direct(),
-                    result => return result.map(|()| Debt::default()),
+                    result => {
+                        self.files.counts().sync();
+                        return result.map(|()| Debt::default());
+                    }
                 }
             }
         }

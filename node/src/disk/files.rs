@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use rustix::fs::OFlags;
 use tidelog_core::id::FileId;
 
+use super::counts::Counts;
 use crate::limits::FILES_OPEN_MAX;
 
 /// How a file is reached.
@@ -34,6 +35,7 @@ pub struct Files {
     direct_refused: AtomicBool,
     /// What failed to become durable while nobody waited for it.
     lost: OnceLock<String>,
+    counts: Arc<Counts>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +59,13 @@ impl Files {
             open: Mutex::default(),
             direct_refused: AtomicBool::new(false),
             lost: OnceLock::new(),
+            counts: Arc::default(),
         })
+    }
+
+    /// What is done with them, counted.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// The file, if it is there.
@@ -131,11 +139,13 @@ impl Files {
 
     /// Makes the entries of the directory durable.
     pub(super) fn sync_directory(&self) -> io::Result<()> {
+        self.counts.sync();
         self.directory.sync_all()
     }
 
     /// Makes everything of the file system durable: of many files at once, cheaper than one by one.
     pub(super) fn sync_all(&self) -> io::Result<()> {
+        self.counts.sync();
         Ok(rustix::fs::syncfs(&self.directory)?)
     }
 

@@ -8,6 +8,7 @@
 //!
 //! Not known here: what is in a file. Its kind only chooses the lane, and how space is given to it.
 
+mod counts;
 mod direct;
 mod executor;
 mod files;
@@ -23,6 +24,7 @@ use std::thread::JoinHandle;
 use tidelog_core::effect::{DiskCommand, DiskResult};
 use tidelog_core::id::{FileId, FileKind, OpId};
 
+pub use counts::Counts;
 pub use executor::Executor;
 pub use files::Files;
 
@@ -186,6 +188,7 @@ pub struct Disk {
     threads: Vec<JoinHandle<()>>,
     abandoned: Arc<AtomicBool>,
     submitted: AtomicUsize,
+    counts: Arc<Counts>,
 }
 
 impl Disk {
@@ -200,8 +203,13 @@ impl Disk {
             })
             .unzip();
         let abandoned = Arc::new(AtomicBool::new(false));
-        let mut disk =
-            Self { lanes, threads: Vec::new(), abandoned: Arc::clone(&abandoned), submitted: AtomicUsize::new(0) };
+        let mut disk = Self {
+            lanes,
+            threads: Vec::new(),
+            abandoned: Arc::clone(&abandoned),
+            submitted: AtomicUsize::new(0),
+            counts: Arc::clone(files.counts()),
+        };
         for (lane, inbox) in inboxes {
             let worker = Worker {
                 lane,
@@ -215,6 +223,11 @@ impl Disk {
             disk.threads.push(std::thread::Builder::new().name(lane.name().to_owned()).spawn(|| worker.work())?);
         }
         Ok(disk)
+    }
+
+    /// What it did so far, counted.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     fn sender(&self, lane: Lane) -> &mpsc::Sender<Work> {
