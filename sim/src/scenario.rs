@@ -189,6 +189,10 @@ impl Scenario {
             rates: draw_rates(rng),
         };
         let lossless = scenario.rates.rot == 0 && scenario.rates.wipe == 0;
+        if lossless && start.per_mille(120) {
+            // The others only listen to the controller, once they are admitted.
+            scenario.voters = 1;
+        }
         if !lossless {
             // A broker may be lost for good: what it holds must be held elsewhere.
             scenario.topics.iter_mut().for_each(|topic| topic.replication = 3);

@@ -573,6 +573,7 @@ impl Broker {
             next_offset: replica.machine.log.next_offset(),
             log_start: replica.machine.log.log_start(),
         });
+        replica.raft.tell(out);
         out.event(Event::Sometimes(marks::SNAPSHOT_INSTALLED));
         self.touched.insert(group);
         self.thirsty.insert(group);
