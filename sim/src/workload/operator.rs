@@ -5,7 +5,7 @@ use tidelog_core::id::{DirectoryId, NodeId};
 use tidelog_core::rng::Rng;
 use tidelog_core::time::Duration;
 
-use crate::program::{Calls, Desk, Program};
+use crate::program::{Calls, Desk, Program, another_life};
 use crate::scenario::SECOND;
 
 /// See the module.
@@ -56,6 +56,11 @@ impl Program for Operator {
             Some((node, directory)) => self.ask(Operation::Admit { node: NodeId(node), directory }, desk),
             None => self.rest(desk),
         }
+    }
+
+    fn restarted(&mut self, life: u64) -> Config {
+        self.busy = false;
+        another_life(&self.config, life)
     }
 
     fn drain(&mut self) {}
