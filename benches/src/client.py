@@ -114,7 +114,8 @@ def consume(bootstrap, topic, partitions):
         read = size = 0
         heard = time.monotonic()
         while read < total:
-            messages = consumer.consume(TOGETHER, 1)
+            # No more than there are: for those it would wait.
+            messages = consumer.consume(min(TOGETHER, total - read), 1)
             for message in messages:
                 if message.error():
                     fail(f"not consumed: {message.error()}")
