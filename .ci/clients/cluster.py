@@ -5,6 +5,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -37,8 +38,8 @@ class Cluster:
         command = ["kcat", "-q", "-b", self.addresses, *arguments]
         return subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, text=True)
 
-    def tidelog(self, *arguments):
-        command = [self.program, "topic", *arguments, "--bootstrap-server", self.addresses]
+    def tidelog(self, *arguments, about="topic"):
+        command = [self.program, about, *arguments, "--bootstrap-server", self.addresses]
         return subprocess.run(command, capture_output=True, timeout=30, text=True)
 
     def leader(self):
@@ -126,6 +127,41 @@ def restarted(cluster):
         node.is_fine()
 
 
+def status(cluster):
+    told = cluster.tidelog("status", "--json", about="cluster")
+    assert told.returncode == 0, told.stderr
+    return json.loads(told.stdout)["controller"]
+
+
+def until(what, condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def wiped(cluster):
+    """A broker that lost its disk votes again only after it was admitted; then it can be counted on."""
+    before = cluster.lines()
+    victim = cluster.nodes[2]
+    victim.kill()
+    shutil.rmtree(victim.data)
+    victim.process = victim.spawn()
+    until("it asks", lambda: any(member["node"] == 2 and member["asks"] for member in status(cluster)))
+    assert "listens on" not in (victim.directory / "stdout").read_text(), "an empty disk is not ready"
+    admitted = cluster.tidelog("admit", "2", about="cluster")
+    assert admitted.returncode == 0, admitted.stderr
+    victim.await_ready()
+    until("it is level", lambda: cluster.produce("admitted\n"))
+    # With one of the others gone, nothing can be written or read without it.
+    cluster.nodes[3].kill()
+    until("the two elect leaders", lambda: cluster.produce("counted on\n"))
+    lines = cluster.lines()
+    expect_equal(before, lines[: len(before)])
+    assert "counted on" in lines, lines[-5:]
+    cluster.nodes[3].start()
+
+
 def main():
     checks = Checks()
     cluster = Cluster(sys.argv[1], pathlib.Path(sys.argv[2]) / "cluster")
@@ -139,6 +175,8 @@ def main():
                 pause(cluster, seen)
         with checks.check("cluster: nothing is lost when all are killed with -9"):
             restarted(cluster)
+        with checks.check("cluster: a broker whose disk was wiped waits, is admitted, and counts again"):
+            wiped(cluster)
         with checks.check("cluster: SIGTERM ends each with exit code 0, and no error was logged"):
             for node in cluster.nodes.values():
                 node.is_fine()

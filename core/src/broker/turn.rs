@@ -297,7 +297,8 @@ impl Broker {
         }
         self.bury(out);
         for (to, envelope) in std::mem::take(&mut self.outbox) {
-            if !envelope.is_empty() {
+            // A replica that a former disk of this broker was may still be a member: there is nobody to hear it.
+            if !envelope.is_empty() && to != self.config.node {
                 let parts = envelope.split(ENVELOPE_PAYLOAD_BYTES_MAX).into_iter();
                 out.effects.extend(parts.map(|envelope| Effect::Send { to, envelope }));
             }
