@@ -344,7 +344,7 @@ impl Broker {
     }
 
     /// A group in an operator's words.
-    fn name_of(&self, group: GroupId) -> String {
+    pub(super) fn name_of(&self, group: GroupId) -> String {
         let named = self.image().and_then(|image| image.partition_of(group));
         match named {
             Some((topic, partition, _)) => format!("{}-{partition}", topic.name),

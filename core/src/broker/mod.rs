@@ -590,6 +590,11 @@ impl Broker {
         if !self.registered() {
             return "this broker's registration".into();
         }
+        // Until then its vote does not count there, and the disk it replaces is still counted on.
+        let outside = self.replicas.iter().find(|(group, replica)| self.shall_vote(**group) && !replica.raft.votes());
+        if let Some((group, _)) = outside {
+            return format!("a vote in {}", self.name_of(*group));
+        }
         let mut partitions = image.topics().values().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
         match partitions.find(|(_, partition)| self.route(partition.group).is_none()) {
             Some((topic, _)) => format!("a leader for a partition of {}", topic.name),

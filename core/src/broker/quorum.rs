@@ -40,6 +40,12 @@ impl Broker {
         Some(partition.replicas.iter().map(|(node, replica)| (*node, *replica, true)).collect())
     }
 
+    /// Whether the image makes this broker a voter of the group.
+    pub(super) fn shall_vote(&self, group: GroupId) -> bool {
+        let own = self.config.node;
+        self.target(group).is_some_and(|target| target.iter().any(|member| member.0 == own && member.2))
+    }
+
     /// Takes every group led here one step further towards the members it shall have.
     pub(super) fn form_groups(&mut self) {
         for group in std::mem::take(&mut self.forming) {

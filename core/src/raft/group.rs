@@ -251,6 +251,11 @@ impl Group {
         self.conf.voters.len().max(self.conf.outgoing.len())
     }
 
+    /// Whether it votes, and no other configuration than the one it votes in is decided by.
+    pub fn votes(&self) -> bool {
+        self.conf.voters.contains(&self.setup.replica) && self.conf.outgoing.is_empty()
+    }
+
     fn sole_voter(&self) -> bool {
         let own = self.setup.replica;
         self.conf.voters == [own] && self.conf.outgoing.iter().all(|replica| *replica == own)
