@@ -165,9 +165,11 @@ impl Broker {
         // Admission lets go of the disk a broker had: never for one that nobody has heard of.
         let bound = image.controllers().get(&node).is_some_and(|member| member.directory == directory);
         if !bound && !self.applicants().contains(&(node, directory)) {
+            // Observers ask the listed voters; who leads the controller is one of them.
+            let leads = self.replicas.get(&GroupId::CONTROLLER).is_some_and(|replica| replica.raft.serving());
+            let error = if leads { ErrorCode::InvalidRequest } else { ErrorCode::NotController };
             let message = format!("Broker {node} with directory {directory} has not asked this broker to be admitted.");
-            let response = refuse(ErrorCode::InvalidRequest, message);
-            return self.answer(&caller, response, out);
+            return self.answer(&caller, refuse(error, message), out);
         }
         let deadline = self.admin_deadline(request.timeout_ms);
         let call = AdmitCall { caller, node, result: None };
