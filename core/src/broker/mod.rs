@@ -7,6 +7,7 @@
 //! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
+mod audit;
 mod config;
 mod copying;
 mod entry;
@@ -27,6 +28,7 @@ mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use audit::{Audit, GroupAudit};
 pub use config::{Boot, Config, Settings};
 pub use status::{GroupStatus, Status};
 

@@ -21,6 +21,7 @@ mod install;
 mod lend;
 mod manifest;
 mod read;
+mod scrub;
 mod segment;
 mod tail;
 mod writer;
