@@ -27,8 +27,8 @@ fn configured(index: u64, nodes: &[u32]) -> Event {
 }
 
 /// Three brokers that have applied three entries: two of term 1, the second with 5 records, and one of term 2. What else
-/// they should have said is not said: only `told` is looked at.
-fn three_entries() -> Whitebox {
+/// they should have said is not said. The third makes broker 4 a voter in place of broker 3, if `changes`.
+fn three_entries(changes: bool) -> Whitebox {
     let mut judge = Whitebox::new();
     for node in 1..=3 {
         judge.observe(0, NodeId(node), &recovered(node, 0));
@@ -43,6 +43,9 @@ fn three_entries() -> Whitebox {
             judge.observe(1, NodeId(node), &Event::Persisted { group: GROUP, index, term });
         }
         for node in 1..=3 {
+            if changes && index.0 == 3 {
+                judge.observe(2, NodeId(node), &configured(3, &[1, 2, 4]));
+            }
             let (next_offset, log_start) = (Offset(if index.0 == 1 { 0 } else { 5 }), Offset(0));
             let digest = index.0;
             judge.observe(
@@ -61,7 +64,7 @@ fn held(state: u64) -> GroupAudit {
 }
 
 fn audits(of: impl IntoIterator<Item = GroupAudit>) -> Whitebox {
-    let mut judge = three_entries();
+    let mut judge = three_entries(false);
     for (node, held) in (1..).zip(of) {
         judge.audited(9, NodeId(node), &Audit { groups: vec![held], ..Audit::default() });
     }
@@ -101,7 +104,7 @@ fn files_damaged() {
 
 #[test]
 fn file_orphaned() {
-    let mut judge = three_entries();
+    let mut judge = three_entries(false);
     judge.orphaned(9, NodeId(2), FileId::new(FileKind::Segment, 1, 1));
     breaks(&judge, &["file-orphaned"]);
 }
@@ -109,8 +112,7 @@ fn file_orphaned() {
 #[test]
 fn configuration_forgotten() {
     let back_with = |at: u64, nodes: &[u32]| {
-        let mut judge = three_entries();
-        judge.observe(3, NodeId(1), &configured(3, &[1, 2, 4]));
+        let mut judge = three_entries(true);
         judge.observe(3, NodeId(1), &Event::Checkpointed { group: GROUP, applied: Index(3) });
         judge.crashed(NodeId(1));
         judge.observe(4, NodeId(1), &recovered(1, 3));
