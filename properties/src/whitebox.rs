@@ -34,6 +34,8 @@
 //! | `epochs-wrong` | each leader epoch began where its first entry stands |
 //! | `files-damaged` | files hold what the replica says of them |
 //! | `file-orphaned` | no file stays that nothing knows of |
+//! | `journal-kept` | a journal lets go of what checkpoints cover |
+//! | `journal-unsealed` | a journal that is idle can tell damage from a torn write |
 //! | `identity-reused` | a replica id of a group is only ever used by one disk |
 //! | `charters-overlap` | no two brokers are members of different clusters that count on the same disk |
 //! | `unexplained` | every event fits into a life |
@@ -137,6 +139,25 @@ impl Whitebox {
             if let Some(state) = self.groups.get_mut(&(cluster, held.group)) {
                 state.audited(At { now, node }, held, &mut self.verdict);
             }
+        }
+    }
+
+    /// `node`, which had nothing to do for seconds and was to use at most `target` journal files, holds this.
+    pub fn rested(&mut self, now: u64, node: NodeId, audit: &Audit, target: u64) {
+        if audit.journal_files > target {
+            self.verdict.add("journal-kept", format!("{node:?}"), || {
+                let sentence = format!(
+                    "Broker {node} can not let go of {} journal files, and {target} ought to be enough.",
+                    audit.journal_files
+                );
+                (sentence, vec![At { now, node }.says("has nothing to do")])
+            });
+        }
+        if audit.unsealed {
+            self.verdict.add("journal-unsealed", format!("{node:?}"), || {
+                let sentence = format!("Broker {node} is idle and leaves the last block of its journal unsealed.");
+                (sentence, vec![At { now, node }.says("has nothing to do")])
+            });
         }
     }
 

@@ -27,7 +27,7 @@ fn configured(index: u64, nodes: &[u32]) -> Event {
 }
 
 /// Three brokers that have applied three entries: two of term 1, the second with 5 records, and one of term 2. What else
-/// they should have said is not said. The third makes broker 4 a voter in place of broker 3, if `changes`.
+/// they should have said is not said. The third makes broker 4 a voter, if `changes`.
 fn three_entries(changes: bool) -> Whitebox {
     let mut judge = Whitebox::new();
     for node in 1..=3 {
@@ -44,7 +44,7 @@ fn three_entries(changes: bool) -> Whitebox {
         }
         for node in 1..=3 {
             if changes && index.0 == 3 {
-                judge.observe(2, NodeId(node), &configured(3, &[1, 2, 4]));
+                judge.observe(2, NodeId(node), &configured(3, &[1, 2, 3, 4]));
             }
             let (next_offset, log_start) = (Offset(if index.0 == 1 { 0 } else { 5 }), Offset(0));
             let digest = index.0;
@@ -103,6 +103,18 @@ fn files_damaged() {
 }
 
 #[test]
+fn a_journal_that_rests() {
+    let rests = |journal_files: u64, unsealed: bool| {
+        let mut judge = three_entries(false);
+        judge.rested(9, NodeId(2), &Audit { journal_files, unsealed, ..Audit::default() }, 3);
+        judge
+    };
+    breaks(&rests(3, false), &[]);
+    breaks(&rests(4, false), &["journal-kept"]);
+    breaks(&rests(1, true), &["journal-unsealed"]);
+}
+
+#[test]
 fn file_orphaned() {
     let mut judge = three_entries(false);
     judge.orphaned(9, NodeId(2), FileId::new(FileKind::Segment, 1, 1));
@@ -119,7 +131,7 @@ fn configuration_forgotten() {
         judge.observe(4, NodeId(1), &configured(at, nodes));
         judge
     };
-    breaks(&back_with(3, &[1, 2, 4]), &[]);
+    breaks(&back_with(3, &[1, 2, 3, 4]), &[]);
     breaks(&back_with(2, &[1, 2, 3]), &["configuration-forgotten"]);
     breaks(&back_with(0, &[1, 2, 3]), &["configuration-forgotten"]);
 }

@@ -128,6 +128,11 @@ impl Oracle {
         self.whitebox.audited(now, node, audit);
     }
 
+    /// A broker had nothing to do for seconds.
+    pub(crate) fn rested(&mut self, now: u64, node: NodeId, audit: &Audit, target: u64) {
+        self.whitebox.rested(now, node, audit, target);
+    }
+
     /// A broker does not know a file of its disk.
     pub(crate) fn orphaned(&mut self, now: u64, node: NodeId, file: FileId) {
         self.whitebox.orphaned(now, node, file);

@@ -56,6 +56,10 @@ pub(crate) fn for_users(property: &str) -> Option<&'static str> {
             "The files of a replica do not hold what it acknowledged: consumers will miss it once the broker leads."
         }
         "file-orphaned" => "A file stays on a disk for ever that nothing needs: in the end the disk is full.",
+        "journal-kept" => "A journal grows and grows: in the end the broker takes no more records.",
+        "journal-unsealed" => {
+            "If the last a broker wrote is damaged on its disk, it will take that for a power loss, and forget what it acknowledged."
+        }
         "answered-twice" | "answered-out-of-order" | "answered-after-close" => {
             "A client got an answer that belongs to another of its requests."
         }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::replica::Replica;
 use super::{Broker, Owner};
 use crate::id::{FileId, FileKind, GroupId, Index, Offset};
+use crate::journal::Journal;
 use crate::rng::mix;
 
 /// What a broker holds at one moment.
@@ -19,6 +20,10 @@ pub struct Audit {
     pub groups: Vec<GroupAudit>,
     /// Every file it may still need or is about to remove, those of the journal and of the formation excepted.
     pub files: BTreeSet<FileId>,
+    /// How many journal files it can not let go of, the one being written included.
+    pub journal_files: u64,
+    /// Nothing is on its way to the journal, and yet damage in its last block would pass for a torn write. Only for a moment.
+    pub unsealed: bool,
 }
 
 /// What one replica holds.
@@ -57,7 +62,9 @@ impl Broker {
         }
         files.extend(self.parked.values().flat_map(|parked| parked.machine.log.files()));
         files.extend(self.dying.values().flat_map(|dying| dying.files.iter().copied()));
-        Audit { groups, files }
+        let journal = self.journal.as_ref();
+        let journal_files = journal.map_or(0, Journal::files_needed);
+        Audit { groups, files, journal_files, unsealed: journal.is_some_and(Journal::is_idle_unsealed) }
     }
 
     /// Whether it counts on what it writes to this file.

@@ -293,6 +293,7 @@ impl Broker {
         let of_group = |owner: &&Owner| matches!(owner, Owner::Log(of, _) | Owner::Arrival(of, _) if *of == group);
         let outstanding = self.ops.values().filter(of_group).count();
         let forgotten = self.journal().forget(group);
+        out.event(Event::Sometimes(marks::REPLICA_DROPPED));
         let dying = Dying { forgotten, files, outstanding: outstanding as u64 };
         self.dying.insert(group, dying);
         self.deliver(group, output, out);

@@ -173,6 +173,7 @@ impl World {
                 }
                 Event::Chartered { cluster, replica, .. } => {
                     self.hosts[place as usize].member = replica.0 > 0;
+                    self.plot(place, 50);
                     let role = if replica.0 > 0 { "is a member of" } else { "observes" };
                     self.tell(Some(place), format!("broker {node} {role} cluster {cluster}"));
                 }
@@ -182,6 +183,7 @@ impl World {
                     let odds = match *mark {
                         marks::CONFLICT_TRUNCATED => 300,
                         marks::ENTRIES_CARRIED => 60,
+                        marks::REPLICA_DROPPED => 100,
                         _ => 0,
                     };
                     self.plot(place, odds);
@@ -195,9 +197,9 @@ impl World {
                 | Event::HardStatePersisted { .. }
                 | Event::Applied { .. }
                 | Event::Serving { .. }
-                | Event::Configured { .. }
-                | Event::Installing { .. }
-                | Event::Installed { .. } => {}
+                | Event::Configured { .. } => {}
+                // What counts is on its way to the disk, or has just begun to count.
+                Event::Installing { .. } | Event::Installed { .. } => self.plot(place, 50),
                 Event::Checkpointed { .. } => self.plot(place, 2),
             }
             self.oracle.event(self.now, NodeId(node), &event);

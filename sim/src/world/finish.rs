@@ -145,6 +145,7 @@ impl World {
                 audit.groups.iter_mut().for_each(|group| group.damage = None);
             }
             self.oracle.audited(self.now, node, &audit);
+            self.oracle.rested(self.now, node, &audit, self.scenario.sizes.journal_files.into());
             let known = |file: &FileId| match file.kind() {
                 FileKind::Segment | FileKind::SegmentIndex | FileKind::State => audit.files.contains(file),
                 FileKind::Journal | FileKind::Formation => true,

@@ -76,9 +76,10 @@ impl Group {
         if config.is_empty() {
             return; // A replica that was just made, and will learn its voters.
         }
-        // A change is told before it is applied. What is told of entries that are applied was read from a disk, or copied.
-        let applied = self.replica(id).applied;
-        let latest = self.configs.range(..=applied).next_back().filter(|_| index <= applied);
+        // The first that is told in a life, or of files that were copied, was read from a disk.
+        let replica = self.replica(id);
+        let (applied, read) = (replica.applied, replica.config.is_none());
+        let latest = self.configs.range(..=applied).next_back().filter(|_| read);
         let forgotten = latest.filter(|(_, latest)| !latest.same_voters(&config)).map(|(known, latest)| {
             format!(
                 "it has applied {applied} and goes by the voters {config}, and entry {known} had made them {latest}."
