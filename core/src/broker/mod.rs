@@ -36,7 +36,7 @@ use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
 use crate::formation::{Charter, Formation, Membership, Role};
-use crate::id::{ClusterId, ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
+use crate::id::{ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
@@ -212,11 +212,15 @@ pub struct Broker {
     by_name: BTreeMap<(String, usize), Producers>,
 }
 
-/// The planted bug: nothing is durable that should be before a mark names it.
-fn unsynced(command: DiskCommand) -> DiskCommand {
+/// The planted bug: what should be durable before a mark names it is not, as far as `which` says so.
+fn unsynced(command: DiskCommand, which: impl Fn(FileId) -> bool) -> DiskCommand {
     match command {
-        DiskCommand::Write { file, at, bytes, durable: _ } => DiskCommand::Write { file, at, bytes, durable: false },
-        DiskCommand::Sync { files: _ } => DiskCommand::Sync { files: Vec::new() },
+        DiskCommand::Write { file, at, bytes, durable } => {
+            DiskCommand::Write { file, at, bytes, durable: durable && !which(file) }
+        }
+        DiskCommand::Sync { files } => {
+            DiskCommand::Sync { files: files.into_iter().filter(|file| !which(*file)).collect() }
+        }
         other => other,
     }
 }
@@ -457,7 +461,10 @@ impl Broker {
     fn disk(&mut self, owner: Owner, command: DiskCommand, out: &mut Effects) {
         let command = match owner {
             Owner::Log(..) | Owner::Arrival(..) if self.config.mutants.planted(Mutant::CheckpointAhead) => {
-                unsynced(command)
+                unsynced(command, |_| true)
+            }
+            Owner::Log(..) if self.config.mutants.planted(Mutant::IndexUnsynced) => {
+                unsynced(command, |file| file.kind() == FileKind::SegmentIndex)
             }
             _ => command,
         };
@@ -476,6 +483,11 @@ impl Broker {
         let owner = self.ops.remove(&op).expect("a disk operation ends once");
         let result = match result {
             Err(DiskError::Io(_)) if self.config.mutants.planted(Mutant::SyncErrorIgnored) => Ok(DiskOutput::Done),
+            Err(DiskError::Io(_))
+                if matches!(owner, Owner::Log(..)) && self.config.mutants.planted(Mutant::LogErrorIgnored) =>
+            {
+                Ok(DiskOutput::Done)
+            }
             result => result,
         };
         match owner {

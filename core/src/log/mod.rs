@@ -272,6 +272,11 @@ impl Log {
         self.epochs.end_of(epoch, self.next_offset)
     }
 
+    /// The planted bug: no epoch was seen.
+    pub(crate) fn forget_epochs(&mut self) {
+        self.epochs = Epochs::default();
+    }
+
     /// The last epoch seen.
     pub fn last_epoch(&self) -> Option<i32> {
         self.epochs.last()
