@@ -215,8 +215,8 @@ pub struct Broker {
 /// The planted bug: what should be durable before a mark names it is not, as far as `which` says so.
 fn unsynced(command: DiskCommand, which: impl Fn(FileId) -> bool) -> DiskCommand {
     match command {
-        DiskCommand::Write { file, at, bytes, durable } => {
-            DiskCommand::Write { file, at, bytes, durable: durable && !which(file) }
+        DiskCommand::Write { file, at, bytes, durable, cold } => {
+            DiskCommand::Write { file, at, bytes, durable: durable && !which(file), cold }
         }
         DiskCommand::Sync { files } => {
             DiskCommand::Sync { files: files.into_iter().filter(|file| !which(*file)).collect() }
