@@ -89,8 +89,9 @@ impl Group {
         Change::is_there(&self.conf, target)
     }
 
-    /// Takes the next step to the members the group shall have, if it leads and there is one to be taken now.
-    pub fn form(&mut self, target: &[Member]) {
+    /// Takes the next step to the members the group shall have, if it leads and there is one to be taken now. `asked` is how
+    /// far into the controller's log the target is from: an older one does not undo what was done for a newer one.
+    pub fn form(&mut self, target: &[Member], asked: Index) {
         // A change that the crate refuses becomes an empty entry without a word: it is asked only when it will not.
         if !self.serving() || self.raw.raft.has_pending_conf() || self.raw.raft.lead_transferee.is_some() {
             return;
@@ -101,7 +102,7 @@ impl Group {
                 .get(replica.0)
                 .is_some_and(|one| one.matched.saturating_add(CAUGHT_UP_WITHIN) >= commit.0 && one.matched > 0)
         };
-        let Some(change) = Change::towards(&self.conf, target, self.setup.replica, caught_up) else {
+        let Some(change) = Change::towards(&self.conf, (target, asked), self.setup.replica, caught_up) else {
             return;
         };
         let mut entry = Entry::default();
@@ -127,7 +128,8 @@ impl Group {
         self.places.extend(change.nodes.iter().map(|(node, replica)| (*replica, *node)));
         // A change that does not fit changes nothing, on every replica alike.
         if let Ok(state) = self.raw.apply_conf_change(&change.to_raft()) {
-            self.conf = Conf::from_raft(&state, |replica| self.places.get(&replica).copied());
+            let asked = self.conf.asked.max(change.asked);
+            self.conf = Conf::from_raft(&state, asked, |replica| self.places.get(&replica).copied());
             self.raw.mut_store().set_conf(state);
         }
         self.conf_index = Index(entry.index);
