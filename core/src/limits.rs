@@ -49,3 +49,6 @@ pub const COPY_PIECE_BYTES_MAX: u32 = 4 * 1024 * 1024;
 pub const COPY_RETRY_TICKS: u32 = 10;
 /// A lease on files ends when its follower was silent for so many longest election times.
 pub const LEASE_ELECTIONS: u32 = 8;
+/// So many times the budget of entries in memory may be taken once more, over all groups, by those that followers will need
+/// when they have copied what they copy now.
+pub const LENT_WINDOW_BUDGETS: u64 = 2;

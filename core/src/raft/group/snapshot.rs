@@ -118,12 +118,20 @@ impl Group {
     pub fn report_snapshot(&mut self, to: ReplicaId, installed: bool) {
         let status = if installed { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.raw.report_snapshot(to.0, status);
+        if installed {
+            self.raw.store().want(to.0);
+        }
         self.set_timeout();
     }
 
     /// A checkpoint is durable: it can be offered.
     pub fn checkpointed(&mut self, index: Index, term: Term, conf: &Conf) {
         self.raw.mut_store().set_checkpoint(index, term, conf.to_raft());
+    }
+
+    /// Whether a follower copies files, or has just come back with them.
+    pub fn feeds_copiers(&self) -> bool {
+        self.leading() && self.raw.store().is_wanted()
     }
 
     /// Whether a member waits for a checkpoint that can be offered.
