@@ -35,6 +35,8 @@ pub const STRANGERS_MAX: usize = 64;
 /// The most replicas one group may have, learners and both halves of a joint configuration included: every broker as it is,
 /// and as it shall be.
 pub const GROUP_MEMBERS_MAX: usize = 2_000;
+/// How many leaders are remembered of partitions that the image does not know (yet).
+pub const STRANGE_ROUTES_MAX: usize = 10_000;
 /// The largest state blob that is copied from another broker: it is held in memory.
 pub const COPIED_STATE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How many pieces of a file a follower asks for at once.

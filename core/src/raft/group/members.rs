@@ -81,7 +81,10 @@ impl Group {
 
     /// Tells where replicas are that shall be, or were lately, members: a leader may be heard of before the entry that made it one.
     pub fn introduce(&mut self, members: impl IntoIterator<Item = (NodeId, ReplicaId)>) {
-        self.places.extend(members.into_iter().map(|(node, replica)| (replica, node)));
+        for (node, replica) in members {
+            self.places.insert(replica, node);
+            self.strangers.retain(|_, stranger| *stranger != replica);
+        }
     }
 
     /// Whether the configuration is what it shall be.

@@ -28,7 +28,7 @@ impl Group {
         offer: &Offered,
     ) -> Result<Admission, Refused> {
         self.acquainted(node, self.setup.group, from, to)?;
-        self.places.entry(from).or_insert(node);
+        self.meet(node, from);
         if self.frozen {
             return Ok(Admission::Held);
         }
@@ -38,7 +38,7 @@ impl Group {
         // What is committed is the same everywhere; the crate takes the word of a snapshot that says otherwise.
         let known = (offer.index == self.commit()).then(|| self.raw.store().term_at(offer.index)).flatten();
         let contradicts = known.is_some_and(|known| known != offer.index_term);
-        if (self.leading() && offer.term == self.term()) || !offer.conf.contains(to) || contradicts {
+        if (self.is_elected() && offer.term == self.term()) || !offer.conf.contains(to) || contradicts {
             return Err(Refused::Malformed);
         }
         if self.needs(offer.index, offer.index_term) || self.setup.mutants.planted(Mutant::SnapshotRegress) {
