@@ -54,3 +54,6 @@ pub const LEASE_ELECTIONS: u32 = 8;
 /// So many times the budget of entries in memory may be taken once more, over all groups, by those that followers will need
 /// when they have copied what they copy now.
 pub const LENT_WINDOW_BUDGETS: u64 = 2;
+/// A partition's first replica is asked to lead when it could have led for so many longest election times (10 seconds, as nodes
+/// are set).
+pub const PREFER_ELECTIONS: u32 = 10;

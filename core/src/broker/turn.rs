@@ -39,6 +39,7 @@ impl Broker {
             }
             self.copy_tick(out);
             self.form_groups();
+            self.prefer(out);
             self.seal_idle_journal();
             self.submit_due(out);
             self.admin_changed = true;
@@ -46,6 +47,7 @@ impl Broker {
         if now >= self.next_gossip {
             self.next_gossip = now + self.config.settings.gossip_every;
             self.gossip();
+            self.find_heirs();
         }
         if now >= self.next_register {
             self.next_register = now + super::REGISTER_EVERY;
