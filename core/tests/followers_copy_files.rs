@@ -183,6 +183,52 @@ fn another_leader_goes_on_where_the_first_one_left_off() {
 }
 
 #[test]
+fn what_a_slow_follower_will_need_next_stays_in_memory() {
+    let (mut house, first, away, home) = one_away(&[], 3, 80);
+    // Pieces of large files are lost, so that the copying lasts.
+    house.loses = |_, _, envelope: &Envelope| {
+        envelope.copies.iter().any(|copy| matches!(&copy.body, CopyBody::Piece { at, .. } if *at > 100_000))
+    };
+    house.start(away, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_millis(500));
+    let lent = house.partition(first).checkpoint;
+    let conn = house.open(first, 3);
+    produce(&mut house, conn, 17);
+    house.pass(Duration::from_millis(500));
+    let status = house.partition(first);
+    assert!(status.first <= lent.next(), "{status:?} feeds who copied up to {lent:?}");
+    // More than that is not kept, however long it takes.
+    produce(&mut house, conn, 60);
+    house.pass(Duration::from_millis(500));
+    let status = house.partition(first);
+    assert!(status.last.0 - status.first.0 < 40, "memory is bounded: {status:?}");
+    house.loses = |_, _, _| false;
+    house.pass(Duration::from_secs(5));
+    same(&house, first, away);
+}
+
+#[test]
+fn a_slow_follower_copies_once() {
+    let (mut house, first, away, home) = one_away(&[], 3, 80);
+    house.loses = |_, _, envelope: &Envelope| {
+        envelope.copies.iter().any(|copy| matches!(&copy.body, CopyBody::Piece { at, .. } if *at > 100_000))
+    };
+    house.start(away, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_millis(500));
+    let conn = house.open(first, 3);
+    for _ in 0..6 {
+        produce(&mut house, conn, 3);
+        house.pass(Duration::from_millis(200));
+    }
+    house.loses = |_, _, _| false;
+    house.pass(Duration::from_secs(5));
+    same(&house, first, away);
+    assert_eq!(met(&house, away, marks::SNAPSHOT_INSTALLED), 1, "{:?}", house.notes);
+}
+
+#[test]
 fn a_silent_follower_loses_its_lease_and_gets_another() {
     let (mut house, first, away, home) = one_away(&[], 3, 80);
     // It is heard as a member, but never as one that copies.

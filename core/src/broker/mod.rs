@@ -4,7 +4,7 @@
 //! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
 //! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
 //! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files,
-//! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
+//! [`preferred`] gives leadership back, [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
 mod config;
@@ -15,6 +15,7 @@ mod forming;
 mod machine;
 mod mark;
 mod offsets;
+mod preferred;
 mod pressure;
 mod produce;
 mod quorum;
@@ -167,6 +168,7 @@ pub struct Broker {
     writing: BTreeSet<GroupId>,
     sessions: Sessions,
     pressure: pressure::Pressure,
+    preferred: preferred::Preferred,
     next_call: u64,
     calls: BTreeMap<CallId, Call>,
     next_token: u64,
@@ -259,6 +261,7 @@ impl Broker {
             writing: BTreeSet::new(),
             sessions: Sessions::default(),
             pressure: pressure::Pressure::default(),
+            preferred: preferred::Preferred::default(),
             next_call: 1,
             calls: BTreeMap::new(),
             next_token: 1,

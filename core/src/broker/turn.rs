@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use super::machine::Outcome;
 use super::submit::COMMANDS_PER_ENVELOPE_MAX;
 use super::{Broker, Owner, Phase, Route, Waiting};
+use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskResult, Effect, Effects, Halt};
 use crate::event::Event;
 use crate::formation::Formation;
 use crate::id::{GroupId, Index, NodeId};
 use crate::journal::Ticket;
 use crate::kafka::ErrorCode;
-use crate::limits::ENVELOPE_PAYLOAD_BYTES_MAX;
+use crate::limits::{ENVELOPE_PAYLOAD_BYTES_MAX, STRANGE_ROUTES_MAX};
 use crate::log;
 use crate::mutants::Mutant;
 use crate::peer::Envelope;
@@ -38,6 +39,7 @@ impl Broker {
             }
             self.copy_tick(out);
             self.form_groups();
+            self.prefer(out);
             self.seal_idle_journal();
             self.submit_due(out);
             self.admin_changed = true;
@@ -45,6 +47,7 @@ impl Broker {
         if now >= self.next_gossip {
             self.next_gossip = now + self.config.settings.gossip_every;
             self.gossip();
+            self.find_heirs();
         }
         if now >= self.next_register {
             self.next_register = now + super::REGISTER_EVERY;
@@ -373,6 +376,18 @@ impl Broker {
         }
     }
 
+    /// Leaders of partitions that are gone, or never were, make room: those that are led will be told of again.
+    fn forget_strange_routes(&mut self) {
+        if self.routes.len() < self.image().map_or(0, Image::partitions) + STRANGE_ROUTES_MAX {
+            return;
+        }
+        let mut routes = std::mem::take(&mut self.routes);
+        let image = self.image();
+        let led = |group: GroupId| image.is_some_and(|image| image.partition_of(group).is_some());
+        routes.retain(|group, _| *group == GroupId::CONTROLLER || led(*group));
+        self.routes = routes;
+    }
+
     /// Something another broker said.
     pub(super) fn peer(&mut self, from: NodeId, mut envelope: Envelope, out: &mut Effects) {
         if !self.is_ours(from, &mut envelope, out) {
@@ -387,6 +402,7 @@ impl Broker {
             }
             let known = self.routes.get(&group).is_some_and(|route| route.term >= term);
             if !known {
+                self.forget_strange_routes();
                 self.routes.insert(group, Route { node: from, term });
                 self.admin_changed = true;
                 if group == GroupId::CONTROLLER {

@@ -60,6 +60,8 @@ pub struct Group {
     conf_index: Index,
     /// Where replicas are that this one has to do with: members, and those it was told of.
     places: BTreeMap<ReplicaId, NodeId>,
+    /// Of those, the ones that nobody told it of but themselves: one for each node, and nodes are members of the cluster.
+    strangers: BTreeMap<NodeId, ReplicaId>,
     /// A snapshot's mark is on its way to the disk.
     frozen: bool,
 }
@@ -148,6 +150,7 @@ impl Group {
             conf,
             conf_index: if recovered_conf { recovered.base.0 } else { Index(0) },
             places,
+            strangers: BTreeMap::new(),
             frozen: false,
         };
         // The state machine applied them before there was a group to be changed.
@@ -187,6 +190,11 @@ impl Group {
     /// Whether it leads.
     pub fn leading(&self) -> bool {
         matches!(self.role, Role::Leading { .. })
+    }
+
+    /// Whether the crate has it lead: before the next pump already, when [`Group::leading`] knows of it.
+    fn is_elected(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
     }
 
     /// What it knows to be committed.
@@ -376,7 +384,7 @@ impl Group {
 
     fn note_role(&mut self, events: &mut Effects, output: &mut Output) {
         let term = self.term();
-        let leading = self.raw.raft.state == StateRole::Leader;
+        let leading = self.is_elected();
         if leading == self.leading() && (!leading || term == self.role_term) {
             self.role_term = term;
             return;

@@ -110,6 +110,8 @@ pub struct House {
     pub loses: fn(NodeId, NodeId, &Envelope) -> bool,
     /// What happens to messages on the way.
     pub spoils: fn(&mut Envelope),
+    /// What brokers that are started are told of sizes and times.
+    pub settings: Settings,
     nodes: u32,
     asked: BTreeMap<(NodeId, ConnId, RequestId), (ApiKey, i16)>,
 }
@@ -144,6 +146,7 @@ impl House {
             notes: Vec::new(),
             loses: |_, _, _| false,
             spoils: |_| {},
+            settings: Settings::simulation(),
             nodes,
             asked: BTreeMap::new(),
         }
@@ -163,7 +166,7 @@ impl House {
             port: 9092,
             rack: None,
             auto_create: self.nodes == 1,
-            settings: Settings::simulation(),
+            settings: self.settings.clone(),
             mutants: Mutants::default(),
         }
     }
