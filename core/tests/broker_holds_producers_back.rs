@@ -17,11 +17,7 @@ fn house() -> (House, ConnId) {
     let mut house = House::new(1);
     house.ready();
     let conn = house.open(ONE, 1);
-    let topic =
-        CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5_000, ..CreateTopicsRequest::default() };
-    let ResponseBody::CreateTopics(response) = house.ask(ONE, conn, 7, request) else { panic!("another answer") };
-    assert_eq!(response.topics[0].error_code, 0);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 1), &[]), 0);
     house.answers.clear();
     (house, conn)
 }

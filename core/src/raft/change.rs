@@ -1,7 +1,9 @@
 //! Changes of a group's configuration: what the next one is on the way to the members it shall have, and its bytes.
 //!
-//! In the steps of joint consensus (Ongaro's dissertation, 4.2.2 and 4.3): who is new learns first; once every voter-to-be has
-//! caught up, one joint change promotes them and lets the others go. Does not know why the members shall be others.
+//! In the steps of joint consensus (Ongaro's dissertation, 4.2.2 and 4.3): who is new learns first; those that have caught up
+//! are promoted by a joint change, and each takes the place of the replica its node had before. Who learns still holds up
+//! nobody but itself. Promises that no step leaves fewer voters than there are or shall be, whichever is less. Does not know
+//! why the members shall be others.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -83,13 +85,18 @@ impl Change {
         if let Some(new) = target.iter().find(|member| !conf.contains(member.1)) {
             return Some(Self { learning: vec![new.1], nodes: vec![(new.0, new.1)], ..Self::default() });
         }
-        let promoted: Vec<_> = conf.learners.iter().copied().filter(|id| shall(id).is_some_and(|to| to.2)).collect();
-        if !promoted.iter().all(|replica| caught_up(*replica)) {
-            return None;
-        }
-        let learning = conf.voters.iter().copied().filter(|id| shall(id).is_some_and(|to| !to.2)).collect();
-        let everybody = conf.voters.iter().chain(&conf.learners).copied();
-        let removed = everybody.filter(|id| shall(id).is_none()).collect();
+        let awaited: Vec<_> = conf.learners.iter().copied().filter(|id| shall(id).is_some_and(|to| to.2)).collect();
+        let promoted: Vec<_> = awaited.iter().copied().filter(|id| caught_up(*id)).collect();
+        // Who is replaced goes with the promotion of its node's next voter; who is not, once nobody is waited for any more.
+        let complete = promoted.len() == awaited.len();
+        let replaced = |id: &ReplicaId| {
+            let place = conf.nodes.iter().find(|(_, replica)| replica == id).map(|(node, _)| *node);
+            let next = target.iter().find(|member| Some(member.0) == place && member.2);
+            next.is_some_and(|next| conf.voters.contains(&next.1) || promoted.contains(&next.1))
+        };
+        let removed =
+            (conf.voters.iter().copied()).filter(|id| shall(id).is_none() && (complete || replaced(id))).collect();
+        let learning = conf.voters.iter().copied().filter(|id| complete && shall(id).is_some_and(|to| !to.2)).collect();
         let change = Self { promoted, learning, removed, nodes: Vec::new() };
         (change != Self::default()).then_some(change)
     }
@@ -201,6 +208,57 @@ mod tests {
         let there = Conf::of(&target);
         assert!(Change::is_there(&there, &target) && !Change::is_there(&learning, &target));
         assert_eq!(Change::towards(&there, &target, ReplicaId(1), |_| true), None);
+    }
+
+    /// What a change makes of a configuration that is not joint, once the joint one is left.
+    fn after(conf: &Conf, change: &Change) -> Conf {
+        let places = |id: &ReplicaId| conf.nodes.iter().chain(&change.nodes).find(|(_, known)| known == id);
+        let all = conf.nodes.iter().chain(&change.nodes).map(|(_, id)| *id).filter(|id| !change.removed.contains(id));
+        let votes = |id: &ReplicaId| {
+            !change.learning.contains(id) && (conf.voters.contains(id) || change.promoted.contains(id))
+        };
+        let members: Vec<Member> = all.map(|id| (places(&id).expect("a place").0, id, votes(&id))).collect();
+        Conf::of(&members)
+    }
+
+    #[test]
+    fn a_dead_newcomer_holds_up_nobody() {
+        let old = |node: u32| member(node, node.into(), true);
+        for replaced in 0..16u32 {
+            for dead in 0..16u32 {
+                let is = |set: u32, node: u32| set & (1 << (node - 2)) != 0;
+                let new =
+                    |node: u32| if is(replaced, node) { member(node, u64::from(node) + 10, true) } else { old(node) };
+                let target: Vec<Member> = [old(1)].into_iter().chain((2..=5).map(new)).collect();
+                let alive = |id: ReplicaId| !is(dead, (id.0 % 10) as u32);
+                let mut conf = Conf::of(&(1..=5).map(old).collect::<Vec<_>>());
+                let mut steps = 0;
+                while let Some(change) = Change::towards(&conf, &target, ReplicaId(1), alive) {
+                    conf = after(&conf, &change);
+                    assert_eq!(conf.voters.len(), 5, "as many as there were, and shall be");
+                    steps += 1;
+                    assert!(steps <= 10, "it comes to an end");
+                }
+                for node in 2..=5 {
+                    let there = if is(dead, node) { old(node) } else { new(node) };
+                    assert!(conf.voters.contains(&there.1), "{replaced:b} replaced, {dead:b} dead: {conf:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_not_replaced_stays_until_all_who_shall_vote_do() {
+        let members: Vec<Member> = (1..=3).map(|node| member(node, node.into(), true)).collect();
+        let learners = [member(4, 4, false), member(5, 5, false)];
+        let before = Conf::of(&[members, learners.to_vec()].concat());
+        let target = [member(1, 1, true), member(4, 4, true), member(5, 5, true)];
+        let one = Change::towards(&before, &target, ReplicaId(1), |id| id == ReplicaId(4)).expect("a step");
+        assert_eq!(one, Change { promoted: vec![ReplicaId(4)], ..Change::default() });
+        let four = after(&before, &one);
+        assert_eq!(Change::towards(&four, &target, ReplicaId(1), |_| false), None, "it is waited for the fifth");
+        let rest = Change::towards(&four, &target, ReplicaId(1), |_| true).expect("a step");
+        assert_eq!((rest.promoted, rest.removed), (vec![ReplicaId(5)], vec![ReplicaId(2), ReplicaId(3)]));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Prints what it carries out, for golden scripts. Everything passes as bytes, through the functions a host calls.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of the house")]
 
+pub mod requests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
