@@ -314,6 +314,7 @@ impl Broker {
             }
             Input::Request { conn, id, request } => self.request(conn, id, request, out),
             Input::Peer { from, envelope } => self.peer(from, envelope, out),
+            Input::Lost { node } => self.broker_lost(node),
             Input::DiskDone { op, result } => self.disk_done(op, result, out),
             Input::Computed { job, output } => self.computed(job, output, out),
             Input::Stop => self.stopping = self.stopping.or(Some(now.mono + HAND_OVER_MAX)),

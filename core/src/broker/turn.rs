@@ -26,6 +26,12 @@ impl Broker {
             let checkpoint_bytes = self.config.settings.checkpoint_bytes;
             for (group, replica) in &mut self.replicas {
                 replica.raft.tick();
+                if replica.raft.campaigning() && self.routes.get(group).is_some_and(|it| it.term <= replica.raft.term())
+                {
+                    // Whoever said that it leads was not heard for too long. If it still does, it says so again soon.
+                    self.routes.remove(group);
+                    self.admin_changed = true;
+                }
                 replica.machine.log.flush();
                 if replica.wants_checkpoint(checkpoint_bytes) || replica.raft.lacks_checkpoint() {
                     replica.begin_checkpoint();
@@ -369,6 +375,20 @@ impl Broker {
         for node in self.others() {
             self.envelope(node).leading.extend(&leading);
         }
+    }
+
+    /// Another broker is most likely down: what it led is led by nobody until somebody says otherwise.
+    pub(super) fn broker_lost(&mut self, node: NodeId) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        self.routes.retain(|_, route| route.node != node);
+        for (group, replica) in &mut self.replicas {
+            if replica.raft.lost(node) {
+                self.touched.insert(*group);
+            }
+        }
+        self.admin_changed = true;
     }
 
     /// Something another broker said.

@@ -241,6 +241,24 @@ impl Group {
         self.set_timeout();
     }
 
+    /// The broker `node` is most likely down. If it is the leader known here, there is none from now on: others get this
+    /// replica's vote at once, and it campaigns after the random part of its election timeout. Whether it was.
+    pub fn lost(&mut self, node: NodeId) -> bool {
+        if self.leading() || self.leader().is_none_or(|(leader, _)| leader != node) {
+            return false;
+        }
+        let raft = &mut self.raw.raft;
+        // Followers with a leader that was heard of lately refuse their votes. If it lives, it says so with its next heartbeat.
+        raft.leader_id = raft::INVALID_ID;
+        raft.election_elapsed = raft.election_elapsed.max(self.setup.election_ticks_min as usize);
+        true
+    }
+
+    /// Whether it heard of no leader for so long that it wants to be one.
+    pub fn campaigning(&self) -> bool {
+        matches!(self.raw.raft.state, StateRole::PreCandidate | StateRole::Candidate)
+    }
+
     /// A sole voter campaigns at once: nobody else could be leading.
     pub fn tick_if_alone(&mut self) {
         if self.sole_voter() {

@@ -374,6 +374,7 @@ fn describe_input(input: &Input) -> String {
         Input::DiskDone { op, result } => format!("disk {op:?} {}", describe_result(result)),
         Input::Computed { job, output } => format!("computed {job:?} {output:?}"),
         Input::Stop => "stop".into(),
+        Input::Lost { node } => format!("lost {node:?}"),
     }
 }
 
