@@ -202,5 +202,9 @@ pub(crate) fn event(digest: &mut Digest, event: &Event) {
             words(&[13]);
             digest.bytes(text.as_bytes());
         }
+        Event::Progress(text) => {
+            words(&[17]);
+            digest.bytes(text.as_bytes());
+        }
     }
 }

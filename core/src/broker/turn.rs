@@ -47,6 +47,14 @@ impl Broker {
             self.seal_idle_journal();
             self.submit_due(out);
             self.admin_changed = true;
+            if !self.caught_up && self.waits_for().is_empty() {
+                self.caught_up = true;
+                if !self.others().is_empty() {
+                    let partitions = self.replicas.keys().filter(|group| **group != GroupId::CONTROLLER).count();
+                    let what = format!("caught up with the leaders of the controller and of {partitions} partitions");
+                    out.event(Event::Progress(what));
+                }
+            }
         }
         if now >= self.next_gossip {
             self.next_gossip = now + self.config.settings.gossip_every;
@@ -259,7 +267,7 @@ impl Broker {
                 log::Done::Restored { extra } => self.restored(group, extra, out),
                 log::Done::Failed(error) => return self.halt(Halt::DiskFailed(format!("{error:?}")), out),
                 log::Done::Corrupt(what) => return self.halt(Halt::Corrupt(what), out),
-                log::Done::Full => out.event(Event::Note("the disk is full: a segment can not grow".into())),
+                log::Done::Full => self.no_room(out),
             }
         }
     }

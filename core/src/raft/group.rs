@@ -6,6 +6,7 @@
 
 mod asked;
 mod disk;
+mod level;
 mod members;
 mod messages;
 mod snapshot;
@@ -16,6 +17,7 @@ use raft::eraftpb::{Entry, EntryType, HardState as RaftHardState, Message, Messa
 use raft::{RawNode, StateRole};
 
 use self::disk::{Write, entry_from_journal, entry_to_journal};
+use self::level::Level;
 use super::conf::Conf;
 use super::fence;
 use super::terms::{Committed, Output, Recovered, Role, Setup, Token};
@@ -42,6 +44,7 @@ pub struct Group {
     campaigns: u64,
     /// Its leader asked it to take over.
     invited: bool,
+    level: Level,
     role: Role,
     role_term: Term,
     writes: VecDeque<Write>,
@@ -149,6 +152,7 @@ impl Group {
             conf_index: if recovered_conf { recovered.base.0 } else { Index(0) },
             places,
             frozen: false,
+            level: Level::default(),
         };
         // The state machine applied them before there was a group to be changed.
         for change in changes {
@@ -414,6 +418,7 @@ impl Group {
         self.role_term = term;
         if leading {
             self.role = Role::Leading { first: self.last(), serving: false };
+            self.leads();
             if std::mem::take(&mut self.invited) {
                 events.event(Event::Sometimes(marks::HANDED_OVER));
             }

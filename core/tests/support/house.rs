@@ -214,7 +214,7 @@ impl House {
                 }
                 match event {
                     Event::Sometimes(mark) => *self.marks.entry((node, mark)).or_default() += 1,
-                    Event::Note(text) => self.notes.push((node, text)),
+                    Event::Note(text) | Event::Progress(text) => self.notes.push((node, text)),
                     _ => {}
                 }
             }

@@ -183,7 +183,7 @@ impl World {
                     };
                     self.plot(place, odds);
                 }
-                Event::Note(text) => {
+                Event::Note(text) | Event::Progress(text) => {
                     self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
                 }
                 Event::Recovered { .. }
