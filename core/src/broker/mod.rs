@@ -607,7 +607,8 @@ impl Broker {
         if let Some(group) = self.replicas.keys().filter(here).find(|group| self.route(**group).is_none()) {
             return format!("a leader of {}", self.name_of(*group));
         }
-        let behind = |group: &&GroupId| !self.replicas[*group].raft.level();
+        // Replicas that begin later are behind nobody, or no more than others while they were away.
+        let behind = |group: &&GroupId| !self.caught_up && !self.replicas[*group].raft.level();
         let mut behind = self.replicas.keys().filter(here).filter(behind);
         match (behind.next(), behind.count()) {
             (None, _) => String::new(),

@@ -15,7 +15,7 @@ use crate::limits::ENVELOPE_PAYLOAD_BYTES_MAX;
 use crate::log;
 use crate::mutants::Mutant;
 use crate::peer::Envelope;
-use crate::raft::{Output, Token};
+use crate::raft::{Output, Refused, Token};
 
 impl Broker {
     /// What time alone brings: ticks, deadlines, gossip, registration, the seal of an idle journal.
@@ -423,8 +423,13 @@ impl Broker {
         for message in envelope.messages {
             let group = message.group;
             if let Some(replica) = self.replicas.get_mut(&group) {
-                if let Err(refused) = replica.raft.receive(from, message) {
-                    out.event(Event::Note(format!("a message of group {group} from {from} refused: {refused:?}")));
+                match replica.raft.receive(from, message) {
+                    // While members change some do not know yet who comes and who goes.
+                    Ok(()) | Err(Refused::Stranger) => {}
+                    Err(refused @ (Refused::Term | Refused::Malformed | Refused::BeyondLog)) => {
+                        let what = format!("a message of group {group} from {from} refused: {refused:?}");
+                        out.event(Event::Note(what));
+                    }
                 }
                 self.touched.insert(group);
             }
