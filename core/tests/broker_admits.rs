@@ -34,8 +34,11 @@ fn admit(house: &mut House, at: NodeId, conn: ConnId, node: NodeId, directory: D
     ErrorCode::from_code(response.error_code).expect("a known code")
 }
 
+/// A broker, and the disk it has.
+type Seat = (i32, DirectoryId);
+
 /// Who has a vote in the controller's group, and who asks for one, as a broker says.
-fn quorum(house: &mut House, at: NodeId, conn: ConnId) -> (Vec<(i32, DirectoryId)>, Vec<(i32, DirectoryId)>) {
+fn quorum(house: &mut House, at: NodeId, conn: ConnId) -> (Vec<Seat>, Vec<Seat>) {
     let partitions = vec![DescribeQuorumPartition { partition_index: 0 }];
     let topics = vec![DescribeQuorumTopic { topic_name: "__cluster_metadata".into(), partitions }];
     let request = DescribeQuorumRequest { topics };

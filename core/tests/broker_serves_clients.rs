@@ -10,6 +10,7 @@ use tidelog_core::id::{ConnId, NodeId};
 use tidelog_core::kafka::batch::{Check, views};
 use tidelog_core::kafka::messages::*;
 use tidelog_core::kafka::{ErrorCode, Records, ResponseBody};
+use tidelog_core::time::Duration;
 
 const ONE: NodeId = NodeId(1);
 
@@ -162,5 +163,30 @@ fn a_full_house_keeps_going_when_the_journal_wraps() {
     for home in house.homes.values() {
         let journals = home.disk.files.keys().filter(|file| file.name().starts_with("journal")).count();
         assert!(journals <= 8, "journal files are recycled, {journals} are there");
+    }
+}
+
+/// Clients read from leaders: what a follower writes need not stay in memory.
+#[test]
+fn followers_write_for_no_reader() {
+    let mut house = House::new(3);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 3), &[]), 0);
+    house.ready();
+    let leader = house.leader();
+    let conn = house.open(leader, 2);
+    house.printing = true;
+    for _ in 0..8 {
+        let (error, _) = produce(&mut house, leader, conn, "t", batch(None, &["0123456789".repeat(100).as_str()], 1));
+        assert_eq!(error, 0);
+    }
+    house.pass(Duration::from_millis(500));
+    for node in (1..=3).map(NodeId) {
+        let from = format!("{node:?} -> ");
+        let mut writes = house.log.lines().filter(|line| line.starts_with(&from) && line.contains("write segment-"));
+        let cold = |line: &str| line.ends_with(", for no reader");
+        assert!(writes.clone().count() > 0, "{node:?} writes");
+        assert!(writes.all(|line| cold(line) == (node != leader)), "{}", house.log);
     }
 }

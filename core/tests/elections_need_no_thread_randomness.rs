@@ -1,10 +1,11 @@
 //! raft-rs redraws its election timeout from a thread's random numbers. They must not matter: the same house holds the same
 //! elections at the same moments, on one thread whose generator goes on, and in another process, which seeds its own.
+#![allow(clippy::disallowed_macros, reason = "one process tells the other by its output")]
 
 #[path = "support/house.rs"]
 mod house;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use house::House;
 use tidelog_core::id::{NodeId, Term};
@@ -46,9 +47,9 @@ fn the_same_elections_in_two_processes() {
     let this = std::env::current_exe().expect("this is a program");
     let mut other = Command::new(this);
     other.args(["--exact", "the_same_elections_in_two_processes", "--nocapture"]).env(OTHER, "1");
-    let other = std::thread::spawn(move || other.output().expect("it can be started"));
+    let other = other.stdout(Stdio::piped()).spawn().expect("it can be started");
     let here = elections(ELECTIONS);
-    let other = other.join().expect("it ends");
+    let other = other.wait_with_output().expect("it ends");
     assert!(other.status.success());
     let said = String::from_utf8(other.stdout).expect("text");
     // The harness writes its own words before the first.

@@ -217,7 +217,9 @@ pub struct Broker {
 /// The planted bug: nothing is durable that should be before a mark names it.
 fn unsynced(command: DiskCommand) -> DiskCommand {
     match command {
-        DiskCommand::Write { file, at, bytes, durable: _ } => DiskCommand::Write { file, at, bytes, durable: false },
+        DiskCommand::Write { file, at, bytes, durable: _, cold } => {
+            DiskCommand::Write { file, at, bytes, durable: false, cold }
+        }
         DiskCommand::Sync { files: _ } => DiskCommand::Sync { files: Vec::new() },
         other => other,
     }

@@ -288,6 +288,8 @@ impl Broker {
             let log = if let Some(replica) = self.replicas.get_mut(&group) {
                 replica.copying.commands(&mut self.files, &mut wanted);
                 commands.extend(wanted.drain(..).map(|(tag, command)| (Owner::Arrival(group, tag), command)));
+                // Clients read from leaders only.
+                replica.machine.log.expect_readers(replica.raft.leading());
                 &mut replica.machine.log
             } else if let Some(parked) = self.parked.get_mut(&group) {
                 &mut parked.machine.log

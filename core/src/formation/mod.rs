@@ -237,7 +237,7 @@ impl Formation {
             }
             (Task::Writing { record, file: Some(file), allocated: false }, Ok(_)) => {
                 let bytes = vec![record.encode(self.setup.directory)];
-                self.wanted = Some(DiskCommand::Write { file, at: 0, bytes, durable: true });
+                self.wanted = Some(DiskCommand::Write { file, at: 0, bytes, durable: true, cold: false });
                 self.task = Task::Writing { record, file: Some(file), allocated: true };
             }
             (Task::Writing { record, file: Some(file), allocated: true }, Ok(_)) => self.wrote(record, file),

@@ -40,7 +40,7 @@ impl Disk {
                 let to = (at + len).min(bytes.len() as u64) as usize;
                 Ok(DiskOutput::Read(Bytes::copy_from_slice(&bytes[from..to])))
             }
-            DiskCommand::Write { file, at, bytes, durable: _ } => {
+            DiskCommand::Write { file, at, bytes, durable: _, cold: _ } => {
                 let content = self.files.get_mut(file).ok_or(DiskError::Missing)?;
                 let mut at = *at as usize;
                 for slice in bytes {
@@ -429,9 +429,10 @@ fn describe_command(command: &DiskCommand) -> String {
     match command {
         DiskCommand::List => "list".into(),
         DiskCommand::Read { file, at, len } => format!("read {file} at {at}, {len} bytes"),
-        DiskCommand::Write { file, at, bytes, durable } => {
+        DiskCommand::Write { file, at, bytes, durable, cold } => {
             let len: usize = bytes.iter().map(Bytes::len).sum();
-            format!("write {file} at {at}, {len} bytes{}", if *durable { ", durably" } else { "" })
+            let how = if *durable { ", durably" } else { "" };
+            format!("write {file} at {at}, {len} bytes{how}{}", if *cold { ", for no reader" } else { "" })
         }
         DiskCommand::Sync { files } => format!("sync {files:?}"),
         DiskCommand::Allocate { file, len } => format!("allocate {file}, {len} bytes"),
