@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(super) struct Door {
     /// Who may come in, and whom to tell that they did.
     pub(super) known: Arc<BTreeMap<NodeId, Arc<Notify>>>,
     pub(super) shared: Arc<Mutex<Shared>>,
+    /// How often there was a fault.
+    pub(super) refused: Arc<AtomicU64>,
 }
 
 /// What the connections of a door share.
@@ -195,6 +198,7 @@ impl Door {
     }
 
     fn fault(&self, peer: &str, from: Option<NodeId>, fault: &Fault) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
         let count = self.shared().faults.count(from, fault);
         if worth_telling(count) {
             let from = from.map(|node| node.0);
