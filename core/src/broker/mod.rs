@@ -7,6 +7,7 @@
 //! [`preferred`] gives leadership back, [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
+mod audit;
 mod config;
 mod copying;
 mod entry;
@@ -28,6 +29,7 @@ mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use audit::{Audit, GroupAudit};
 pub use config::{Boot, Config, Settings};
 pub use status::{GroupStatus, Status};
 
@@ -35,7 +37,7 @@ use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
 use crate::formation::{Charter, Formation, Membership, Role};
-use crate::id::{ClusterId, ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
+use crate::id::{ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
@@ -216,13 +218,15 @@ pub struct Broker {
     by_name: BTreeMap<(String, usize), Producers>,
 }
 
-/// The planted bug: nothing is durable that should be before a mark names it.
-fn unsynced(command: DiskCommand) -> DiskCommand {
+/// The planted bug: what should be durable before a mark names it is not, as far as `which` says so.
+fn unsynced(command: DiskCommand, which: impl Fn(FileId) -> bool) -> DiskCommand {
     match command {
-        DiskCommand::Write { file, at, bytes, durable: _, cold } => {
-            DiskCommand::Write { file, at, bytes, durable: false, cold }
+        DiskCommand::Write { file, at, bytes, durable, cold } => {
+            DiskCommand::Write { file, at, bytes, durable: durable && !which(file), cold }
         }
-        DiskCommand::Sync { files: _ } => DiskCommand::Sync { files: Vec::new() },
+        DiskCommand::Sync { files } => {
+            DiskCommand::Sync { files: files.into_iter().filter(|file| !which(*file)).collect() }
+        }
         other => other,
     }
 }
@@ -467,7 +471,10 @@ impl Broker {
     fn disk(&mut self, owner: Owner, command: DiskCommand, out: &mut Effects) {
         let command = match owner {
             Owner::Log(..) | Owner::Arrival(..) if self.config.mutants.planted(Mutant::CheckpointAhead) => {
-                unsynced(command)
+                unsynced(command, |_| true)
+            }
+            Owner::Log(..) if self.config.mutants.planted(Mutant::IndexUnsynced) => {
+                unsynced(command, |file| file.kind() == FileKind::SegmentIndex)
             }
             _ => command,
         };
@@ -486,6 +493,11 @@ impl Broker {
         let owner = self.ops.remove(&op).expect("a disk operation ends once");
         let result = match result {
             Err(DiskError::Io(_)) if self.config.mutants.planted(Mutant::SyncErrorIgnored) => Ok(DiskOutput::Done),
+            Err(DiskError::Io(_))
+                if matches!(owner, Owner::Log(..)) && self.config.mutants.planted(Mutant::LogErrorIgnored) =>
+            {
+                Ok(DiskOutput::Done)
+            }
             result => result,
         };
         match owner {
