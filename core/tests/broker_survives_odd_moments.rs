@@ -98,6 +98,26 @@ fn an_empty_append_that_follows_nothing_commits_nothing() {
     );
 }
 
+/// Leaders of partitions that nobody knows are forgotten before they fill the memory; those that are led are not.
+#[test]
+fn leaders_of_nothing_are_forgotten() {
+    let mut house = House::new(3);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 2), &[]), 0);
+    house.pass(Duration::from_secs(1));
+    let cluster = house.cluster(ONE);
+    let routes = |house: &House| format!("{:?}", house.homes[&ONE].broker).matches("Route {").count();
+    for round in 1..=30 {
+        let leading = (0..1_000).map(|group| (GroupId(round << 40 | group), Term(5))).collect();
+        let envelope = Envelope { cluster, from: NodeId(2), to: ONE, leading, ..Envelope::default() };
+        house.inputs.push_back((ONE, Input::Peer { from: NodeId(2), envelope }));
+        house.settle();
+        assert!(routes(&house) <= 10_100, "{} leaders are remembered in round {round}", routes(&house));
+    }
+    assert!(routes(&house) > 0 && house.homes[&ONE].broker.status().ready, "the partition has a leader");
+}
+
 /// Two of three brokers go on writing, and do not checkpoint without end, while the third is away.
 #[test]
 fn two_of_three_go_on_writing() {

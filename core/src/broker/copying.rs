@@ -21,6 +21,7 @@ use crate::id::{FileId, FileIds, GroupId, Index, NodeId, ReplicaId, Term};
 use crate::journal::{Mark, Ticket};
 use crate::limits::{
     COPIES_IN_MAX, COPY_PIECE_BYTES_MAX, COPY_PULLS_MAX, COPY_READS_MAX, COPY_RETRY_TICKS, LEASE_ELECTIONS,
+    LENT_WINDOW_BUDGETS,
 };
 use crate::log::{CopyId, Incoming, Lent, Manifest, Progress, Received};
 use crate::marks;
@@ -129,6 +130,11 @@ impl Copying {
     fn lends(&self) -> bool {
         !self.leases.is_empty()
     }
+
+    /// What the checkpoints that are lent cover.
+    fn lent(&self) -> Vec<Index> {
+        self.leases.values().map(|lease| lease.index).collect()
+    }
 }
 
 fn message(replica: &Replica, to: ReplicaId, index: Index, body: CopyBody) -> CopyMessage {
@@ -153,7 +159,7 @@ impl Broker {
             self.name_of(group),
             self.replicas[&group].marked
         );
-        out.event(Event::Note(text));
+        out.event(Event::Progress(text));
         self.offer(group, to);
     }
 
@@ -330,10 +336,13 @@ impl Broker {
             }
             left -= size;
         }
+        let feeds = |replica: &&Replica| replica.copying.lends() || replica.raft.feeds_copiers();
+        let feeding = self.replicas.values().filter(feeds).count() as u64;
+        let lent_bytes = (budget.saturating_mul(LENT_WINDOW_BUDGETS) / feeding.max(1)).max(cap);
         self.window_bytes = 0;
         for (group, replica) in &mut self.replicas {
-            // Where followers copy files, only another checkpoint lets go of more.
-            if !replica.raft.trim(cap, replica.copying.lends()) {
+            // Where followers copy files, it may be that only another checkpoint lets go of more.
+            if !replica.raft.trim(cap, &replica.copying.lent(), lent_bytes) {
                 replica.begin_checkpoint();
                 self.thirsty.insert(*group);
             }
@@ -377,7 +386,7 @@ impl Broker {
         };
         self.touched.insert(group);
         match replica.raft.offered(node, from, to, &offered) {
-            Ok(Admission::Wanted) => {}
+            Ok(Admission::Wanted) => replica.raft.told_of(index),
             Ok(Admission::Held | Admission::Late) => return true,
             Err(_) => return false,
         }
@@ -407,7 +416,7 @@ impl Broker {
             }
         }
         let text = format!("broker {} copies {name} from broker {node}, up to entry {index}", self.config.node);
-        out.event(Event::Note(text));
+        out.event(Event::Progress(text));
         self.arrival_moved(group, out);
         true
     }
@@ -463,7 +472,7 @@ impl Broker {
                 if tenths > arrival.told && total > 16 * u64::from(COPY_PIECE_BYTES_MAX) {
                     arrival.told = tenths;
                     let text = format!("broker {node_here} copies {name}: {} of {}", bytes(copied), bytes(total));
-                    out.event(Event::Note(text));
+                    out.event(Event::Progress(text));
                 }
                 for ask in asks {
                     let body = CopyBody::Pull { file: ask.file, at: ask.at, len: ask.len };
@@ -586,7 +595,7 @@ impl Broker {
         }
         let text =
             format!("broker {} caught up with {}: {} copied", self.config.node, self.name_of(group), bytes(copied));
-        out.event(Event::Note(text));
+        out.event(Event::Progress(text));
         self.wake_fetches(group, out);
     }
 }

@@ -4,7 +4,7 @@
 //! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
 //! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
 //! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files,
-//! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
+//! [`preferred`] gives leadership back, [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
 mod audit;
@@ -16,6 +16,7 @@ mod forming;
 mod machine;
 mod mark;
 mod offsets;
+mod preferred;
 mod pressure;
 mod produce;
 mod quorum;
@@ -169,6 +170,7 @@ pub struct Broker {
     writing: BTreeSet<GroupId>,
     sessions: Sessions,
     pressure: pressure::Pressure,
+    preferred: preferred::Preferred,
     next_call: u64,
     calls: BTreeMap<CallId, Call>,
     next_token: u64,
@@ -200,6 +202,10 @@ pub struct Broker {
     idle_since: Option<Instant>,
     admin_changed: bool,
     journal_full: bool,
+    /// When the disk was last seen to be full, if operators were told so and not yet that it is no longer.
+    disk_full: Option<Instant>,
+    /// It was ready once in this life.
+    caught_up: bool,
     /// The operator wants the broker to end: by then at the latest.
     stopping: Option<Instant>,
     wake_at: Option<Instant>,
@@ -263,6 +269,7 @@ impl Broker {
             writing: BTreeSet::new(),
             sessions: Sessions::default(),
             pressure: pressure::Pressure::default(),
+            preferred: preferred::Preferred::default(),
             next_call: 1,
             calls: BTreeMap::new(),
             next_token: 1,
@@ -285,6 +292,8 @@ impl Broker {
             idle_since: None,
             admin_changed: false,
             journal_full: false,
+            disk_full: None,
+            caught_up: false,
             stopping: None,
             wake_at: None,
             fetch_rotation: 0,
@@ -320,6 +329,7 @@ impl Broker {
             }
             Input::Request { conn, id, request } => self.request(conn, id, request, out),
             Input::Peer { from, envelope } => self.peer(from, envelope, out),
+            Input::Lost { node } => self.broker_lost(node),
             Input::DiskDone { op, result } => self.disk_done(op, result, out),
             Input::Computed { job, output } => self.computed(job, output, out),
             Input::Stop => self.stopping = self.stopping.or(Some(now.mono + HAND_OVER_MAX)),
@@ -598,9 +608,9 @@ impl Broker {
             let forming = self.formation.as_ref().map(Formation::waits_for).filter(|what| !what.is_empty());
             return forming.unwrap_or_else(|| "recovery from the disk".into());
         }
-        let Some(image) = self.image() else {
+        if self.image().is_none() {
             return "the controller".into();
-        };
+        }
         if !self.registered() {
             return "this broker's registration".into();
         }
@@ -609,10 +619,18 @@ impl Broker {
         if let Some((group, _)) = outside {
             return format!("a vote in {}", self.name_of(*group));
         }
-        let mut partitions = image.topics().values().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
-        match partitions.find(|(_, partition)| self.route(partition.group).is_none()) {
-            Some((topic, _)) => format!("a leader for a partition of {}", topic.name),
-            None => String::new(),
+        // Of what this broker has no replica of, others are to be asked.
+        let here = |group: &&GroupId| self.shall_vote(**group);
+        if let Some(group) = self.replicas.keys().filter(here).find(|group| self.route(**group).is_none()) {
+            return format!("a leader of {}", self.name_of(*group));
+        }
+        // Replicas that begin later are behind nobody, or no more than others while they were away.
+        let behind = |group: &&GroupId| !self.caught_up && !self.replicas[*group].raft.level();
+        let mut behind = self.replicas.keys().filter(here).filter(behind);
+        match (behind.next(), behind.count()) {
+            (None, _) => String::new(),
+            (Some(group), 0) => format!("{} to catch up with its leader", self.name_of(*group)),
+            (Some(group), more) => format!("{} and {more} more to catch up with their leaders", self.name_of(*group)),
         }
     }
 

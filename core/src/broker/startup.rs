@@ -68,7 +68,7 @@ impl Broker {
                     if !matches!(self.phase, Phase::Running) {
                         self.next_tick = self.now.mono + self.config.settings.tick;
                     }
-                    out.event(Event::Note("the disk is full: the journal can not grow".into()));
+                    self.no_room(out);
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 mod asked;
 mod disk;
+mod level;
 mod members;
 mod messages;
 mod snapshot;
@@ -16,6 +17,7 @@ use raft::eraftpb::{Entry, EntryType, HardState as RaftHardState, Message, Messa
 use raft::{RawNode, StateRole};
 
 use self::disk::{Write, entry_from_journal, entry_to_journal};
+use self::level::Level;
 use super::conf::Conf;
 use super::fence;
 use super::terms::{Committed, Output, Recovered, Role, Setup, Token};
@@ -42,6 +44,7 @@ pub struct Group {
     campaigns: u64,
     /// Its leader asked it to take over.
     invited: bool,
+    level: Level,
     role: Role,
     role_term: Term,
     writes: VecDeque<Write>,
@@ -60,6 +63,8 @@ pub struct Group {
     conf_index: Index,
     /// Where replicas are that this one has to do with: members, and those it was told of.
     places: BTreeMap<ReplicaId, NodeId>,
+    /// Of those, the ones that nobody told it of but themselves: one for each node, and nodes are members of the cluster.
+    strangers: BTreeMap<NodeId, ReplicaId>,
     /// A snapshot's mark is on its way to the disk.
     frozen: bool,
 }
@@ -148,7 +153,9 @@ impl Group {
             conf,
             conf_index: if recovered_conf { recovered.base.0 } else { Index(0) },
             places,
+            strangers: BTreeMap::new(),
             frozen: false,
+            level: Level::default(),
         };
         // The state machine applied them before there was a group to be changed.
         let forgets = group.setup.mutants.planted(Mutant::ChangesNotReplayed);
@@ -188,6 +195,11 @@ impl Group {
     /// Whether it leads.
     pub fn leading(&self) -> bool {
         matches!(self.role, Role::Leading { .. })
+    }
+
+    /// Whether the crate has it lead: before the next pump already, when [`Group::leading`] knows of it.
+    fn is_elected(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
     }
 
     /// What it knows to be committed.
@@ -240,6 +252,24 @@ impl Group {
         }
         self.raw.tick();
         self.set_timeout();
+    }
+
+    /// The broker `node` is most likely down. If it is the leader known here, there is none from now on: others get this
+    /// replica's vote at once, and it campaigns after the random part of its election timeout. Whether it was.
+    pub fn lost(&mut self, node: NodeId) -> bool {
+        if self.leading() || self.leader().is_none_or(|(leader, _)| leader != node) {
+            return false;
+        }
+        let raft = &mut self.raw.raft;
+        // Followers with a leader that was heard of lately refuse their votes. If it lives, it says so with its next heartbeat.
+        raft.leader_id = raft::INVALID_ID;
+        raft.election_elapsed = raft.election_elapsed.max(self.setup.election_ticks_min as usize);
+        true
+    }
+
+    /// Whether it heard of no leader for so long that it wants to be one.
+    pub fn campaigning(&self) -> bool {
+        matches!(self.raw.raft.state, StateRole::PreCandidate | StateRole::Candidate)
     }
 
     /// A sole voter campaigns at once: nobody else could be leading.
@@ -377,7 +407,7 @@ impl Group {
 
     fn note_role(&mut self, events: &mut Effects, output: &mut Output) {
         let term = self.term();
-        let leading = self.raw.raft.state == StateRole::Leader;
+        let leading = self.is_elected();
         if leading == self.leading() && (!leading || term == self.role_term) {
             self.role_term = term;
             return;
@@ -397,6 +427,7 @@ impl Group {
         self.role_term = term;
         if leading {
             self.role = Role::Leading { first: self.last(), serving: false };
+            self.leads();
             if std::mem::take(&mut self.invited) {
                 events.event(Event::Sometimes(marks::HANDED_OVER));
             }

@@ -110,6 +110,8 @@ pub struct House {
     pub loses: fn(NodeId, NodeId, &Envelope) -> bool,
     /// What happens to messages on the way.
     pub spoils: fn(&mut Envelope),
+    /// What brokers that are started are told of sizes and times.
+    pub settings: Settings,
     nodes: u32,
     asked: BTreeMap<(NodeId, ConnId, RequestId), (ApiKey, i16)>,
 }
@@ -144,6 +146,7 @@ impl House {
             notes: Vec::new(),
             loses: |_, _, _| false,
             spoils: |_| {},
+            settings: Settings::simulation(),
             nodes,
             asked: BTreeMap::new(),
         }
@@ -163,7 +166,7 @@ impl House {
             port: 9092,
             rack: None,
             auto_create: self.nodes == 1,
-            settings: Settings::simulation(),
+            settings: self.settings.clone(),
             mutants: Mutants::default(),
         }
     }
@@ -214,7 +217,7 @@ impl House {
                 }
                 match event {
                     Event::Sometimes(mark) => *self.marks.entry((node, mark)).or_default() += 1,
-                    Event::Note(text) => self.notes.push((node, text)),
+                    Event::Note(text) | Event::Progress(text) => self.notes.push((node, text)),
                     _ => {}
                 }
             }
@@ -374,6 +377,7 @@ fn describe_input(input: &Input) -> String {
         Input::DiskDone { op, result } => format!("disk {op:?} {}", describe_result(result)),
         Input::Computed { job, output } => format!("computed {job:?} {output:?}"),
         Input::Stop => "stop".into(),
+        Input::Lost { node } => format!("lost {node:?}"),
     }
 }
 

@@ -165,7 +165,8 @@ impl Group {
             | Event::Chartered { .. }
             | Event::Started
             | Event::Sometimes(_)
-            | Event::Note(_) => {}
+            | Event::Note(_)
+            | Event::Progress(_) => {}
             Event::Appended { index, term, digest, .. } => self.appended(at, id, (*index, *term), *digest, broken),
             Event::Persisted { index, term, .. } => {
                 if !self.replica(id).persist(*index, *term, work) {

@@ -105,6 +105,7 @@ impl World {
             Input::Wake
             | Input::Opened { .. }
             | Input::Peer { .. }
+            | Input::Lost { .. }
             | Input::DiskDone { .. }
             | Input::Computed { .. }
             | Input::Stop => {}
@@ -188,7 +189,7 @@ impl World {
                     };
                     self.plot(place, odds);
                 }
-                Event::Note(text) => {
+                Event::Note(text) | Event::Progress(text) => {
                     self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
                 }
                 Event::Recovered { .. }
@@ -310,6 +311,14 @@ impl World {
         for (delay, how) in fate.into_iter().flatten() {
             let frame = frame.clone();
             self.queue.push(at + delay, Happening::Peer { from: place, to: target, frame, how });
+        }
+    }
+
+    /// The end of a broker's process is noticed by another, wherever that is not too late: it may be back.
+    pub(super) fn peer_lost(&mut self, from: u32, to: u32) {
+        let host = &self.hosts[to as usize];
+        if !self.net.is_cut(from, to) && host.process.is_some() {
+            self.deliver(to, host.life, Input::Lost { node: NodeId(from + 1) });
         }
     }
 
@@ -456,6 +465,13 @@ impl World {
         }
         if power && damage.unsynced + damage.in_flight > 0 {
             self.tally.dirty_crashes += 1;
+        }
+        // A system that outlives its process closes its connections; a machine without power says nothing.
+        if !power {
+            for other in (0..self.scenario.brokers).filter(|other| *other != place) {
+                let delay = table::PEER_LATENCY.draw(&mut self.lost_rng);
+                self.queue.push(self.now + delay, Happening::Lost { from: place, to: other });
+            }
         }
         self.oracle.died(NodeId(place + 1));
         self.record.lives().died(place);

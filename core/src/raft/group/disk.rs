@@ -99,13 +99,22 @@ impl Group {
     }
 
     /// Lets go of applied entries until those in memory take at most `keep_bytes`. A leader whose followers copy files keeps
-    /// what follows its checkpoint, or they would never catch up. False if it keeps more for that alone.
-    pub fn trim(&mut self, keep_bytes: u64, lending: bool) -> bool {
+    /// what follows its checkpoint, or they would never catch up; and of what follows the checkpoints they copy (`lent`) as
+    /// much as takes at most `lent_bytes`, or they would have to copy once more. False if only another checkpoint lets go of
+    /// more.
+    pub fn trim(&mut self, keep_bytes: u64, lent: &[Index], lent_bytes: u64) -> bool {
         let store = self.raw.store();
-        let bound = (self.leading() && (lending || store.is_wanted())).then(|| store.checkpoint().unwrap_or_default());
-        let to = bound.map_or(self.applied, |bound| bound.min(self.applied));
-        self.raw.mut_store().trim(to, keep_bytes);
-        self.window_bytes() <= keep_bytes || to == self.applied
+        let lending = self.leading() && (!lent.is_empty() || store.is_wanted());
+        let to = match lending {
+            true => self.applied.min(store.checkpoint().unwrap_or_default()),
+            false => self.applied,
+        };
+        // Who has just installed files is fed from memory.
+        let back = store.wanted_by().and_then(|id| self.raw.raft.prs().get(id)).map(|progress| Index(progress.matched));
+        let affordable = |index: &Index| *index >= store.base().0 && store.bytes_after(*index) <= lent_bytes;
+        let needed = lent.iter().copied().chain(back).filter(|index| lending && *index < to && affordable(index)).min();
+        self.raw.mut_store().trim(needed.unwrap_or(to), keep_bytes);
+        self.window_bytes() <= keep_bytes || to == self.applied || needed.is_some()
     }
 }
 

@@ -3,8 +3,8 @@
 //! Promises: one change at a time, each from what is committed; who left leads no more. Does not know why the members shall be
 //! others: [`Change`] says which step is next.
 
-use raft::StateRole;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+use raft::{Progress, StateRole};
 
 use super::Group;
 use crate::effect::Effects;
@@ -12,7 +12,7 @@ use crate::id::{Index, NodeId, ReplicaId};
 use crate::raft::change::{Change, Member};
 use crate::raft::conf::Conf;
 
-/// A learner that lacks no more entries than this of what is committed may vote.
+/// A member that lacks no more entries than this of what is committed may vote, or lead.
 const CAUGHT_UP_WITHIN: u64 = 64;
 
 impl Group {
@@ -62,7 +62,7 @@ impl Group {
         if !self.leading() {
             return false;
         }
-        if self.raw.raft.lead_transferee.is_some() {
+        if self.hands_over() {
             return true;
         }
         let own = self.setup.replica.0;
@@ -79,9 +79,40 @@ impl Group {
         true
     }
 
+    /// Whether it asked another member to take over, which has not happened yet, nor is time up.
+    pub fn hands_over(&self) -> bool {
+        self.leading() && self.raw.raft.lead_transferee.is_some()
+    }
+
+    /// Whether a member could lead in the place of this replica: it votes, was heard of lately, and lacks hardly anything.
+    pub fn could_lead(&self, replica: ReplicaId) -> bool {
+        let voters = self.conf.outgoing.is_empty() && self.conf.voters.contains(&replica);
+        let progress = self.raw.raft.prs().get(replica.0);
+        let able = |one: &Progress| one.recent_active && self.is_caught_up(one);
+        self.serving() && voters && replica != self.setup.replica && progress.is_some_and(able)
+    }
+
+    /// Asks a member that could lead to take over, as [`Group::hand_over`] does. False if it is not asked.
+    pub fn hand_over_to(&mut self, replica: ReplicaId) -> bool {
+        // Who is asked while the members change may be no member when it is elected.
+        if !self.could_lead(replica) || self.hands_over() || self.raw.raft.has_pending_conf() {
+            return false;
+        }
+        self.raw.transfer_leader(replica.0);
+        self.set_timeout();
+        self.hands_over()
+    }
+
+    fn is_caught_up(&self, member: &Progress) -> bool {
+        member.matched > 0 && member.matched.saturating_add(CAUGHT_UP_WITHIN) >= self.commit().0
+    }
+
     /// Tells where replicas are that shall be, or were lately, members: a leader may be heard of before the entry that made it one.
     pub fn introduce(&mut self, members: impl IntoIterator<Item = (NodeId, ReplicaId)>) {
-        self.places.extend(members.into_iter().map(|(node, replica)| (replica, node)));
+        for (node, replica) in members {
+            self.places.insert(replica, node);
+            self.strangers.retain(|_, stranger| *stranger != replica);
+        }
     }
 
     /// Whether the configuration is what it shall be.
@@ -89,19 +120,16 @@ impl Group {
         Change::is_there(&self.conf, target)
     }
 
-    /// Takes the next step to the members the group shall have, if it leads and there is one to be taken now.
-    pub fn form(&mut self, target: &[Member]) {
+    /// Takes the next step to the members the group shall have, if it leads and there is one to be taken now. `asked` is how
+    /// far into the controller's log the target is from: an older one does not undo what was done for a newer one.
+    pub fn form(&mut self, target: &[Member], asked: Index) {
         // A change that the crate refuses becomes an empty entry without a word: it is asked only when it will not.
         if !self.serving() || self.raw.raft.has_pending_conf() || self.raw.raft.lead_transferee.is_some() {
             return;
         }
-        let (progress, commit) = (self.raw.raft.prs(), self.commit());
-        let caught_up = |replica: ReplicaId| {
-            progress
-                .get(replica.0)
-                .is_some_and(|one| one.matched.saturating_add(CAUGHT_UP_WITHIN) >= commit.0 && one.matched > 0)
-        };
-        let Some(change) = Change::towards(&self.conf, target, self.setup.replica, caught_up) else {
+        let progress = self.raw.raft.prs();
+        let caught_up = |replica: ReplicaId| progress.get(replica.0).is_some_and(|one| self.is_caught_up(one));
+        let Some(change) = Change::towards(&self.conf, (target, asked), self.setup.replica, caught_up) else {
             return;
         };
         let mut entry = Entry::default();
@@ -127,7 +155,8 @@ impl Group {
         self.places.extend(change.nodes.iter().map(|(node, replica)| (*replica, *node)));
         // A change that does not fit changes nothing, on every replica alike.
         if let Ok(state) = self.raw.apply_conf_change(&change.to_raft()) {
-            self.conf = Conf::from_raft(&state, |replica| self.places.get(&replica).copied());
+            let asked = self.conf.asked.max(change.asked);
+            self.conf = Conf::from_raft(&state, asked, |replica| self.places.get(&replica).copied());
             self.raw.mut_store().set_conf(state);
         }
         self.conf_index = Index(entry.index);

@@ -5,6 +5,7 @@
 use raft::eraftpb::{Message, MessageType};
 
 use super::Group;
+use super::level::said;
 use crate::id::{GroupId, NodeId, ReplicaId};
 use crate::mutants::Mutant;
 use crate::peer::{GroupMessage, RaftMessage};
@@ -16,17 +17,17 @@ impl Group {
     pub fn receive(&mut self, node: NodeId, message: GroupMessage) -> Result<(), Refused> {
         let GroupMessage { group, from, to, raft } = message;
         self.acquainted(node, group, from, to)?;
-        self.places.entry(from).or_insert(node);
+        self.meet(node, from);
         if self.frozen {
             // As good as lost: what it would be answered is about to change.
             return Ok(());
         }
-        let leading = self.leading().then(|| self.term());
+        let leading = self.is_elected().then(|| self.term());
         let message = fence::inward(raft, from, to, self.last(), leading)?;
         // What a member is known to hold it can not refuse: a late answer to an earlier probe would send the crate looking for
         // entries that were let go of.
         let matched = self.raw.raft.prs().get(from.0).map_or(0, |progress| progress.matched);
-        if self.leading()
+        if leading.is_some()
             && message.get_msg_type() == MessageType::MsgAppendResponse
             && message.reject
             && message.index <= matched
@@ -44,9 +45,13 @@ impl Group {
         if self.setup.mutants.planted(Mutant::DuplicateAppendTruncates) {
             self.cut_what_follows(&message);
         }
+        let ((kind, commit), term) = (said(&message), message.term);
         // Errors are messages the crate does not care for; they change nothing.
         let _ = self.raw.step(message);
         self.set_timeout();
+        if term == self.raw.raft.term {
+            self.heard(kind, commit);
+        }
         Ok(())
     }
 
@@ -60,6 +65,20 @@ impl Group {
         let member = self.places.get(&from).map_or(new, |place| *place == node);
         let ours = group == self.setup.group && to == self.setup.replica && from != to;
         if ours && member { Ok(()) } else { Err(Refused::Stranger) }
+    }
+
+    /// Takes note of where a replica is that nobody introduced. One for each node: what is at the same place now took the
+    /// place of the one before.
+    pub(super) fn meet(&mut self, node: NodeId, replica: ReplicaId) {
+        if self.places.contains_key(&replica) {
+            return;
+        }
+        if let Some(before) = self.strangers.insert(node, replica)
+            && !self.conf.contains(before)
+        {
+            self.places.remove(&before);
+        }
+        self.places.insert(replica, node);
     }
 
     /// The planted bug: whatever follows the entries of an append is thrown away, even when all of them are held already.
@@ -101,5 +120,43 @@ impl Group {
     fn addressed(&self, to: ReplicaId, raft: RaftMessage) -> GroupMessage {
         let Setup { group, replica, .. } = self.setup;
         GroupMessage { group, from: replica, to, raft }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Term;
+    use crate::mutants::Mutants;
+    use crate::peer::MessageKind;
+    use crate::raft::terms::Recovered;
+
+    #[test]
+    fn who_claims_to_be_many_is_one() {
+        let (group, replica) = (GroupId(3), ReplicaId(9));
+        let members = (1..=3).map(|node| (NodeId(node), ReplicaId(node.into()), true)).collect();
+        let setup = Setup {
+            group,
+            replica,
+            members,
+            seed: 1,
+            election_ticks_min: 10,
+            election_ticks_max: 20,
+            heartbeat_ticks: 2,
+            mutants: Mutants::default(),
+        };
+        // It shall be a member, and knows only those that were members once.
+        let mut newcomer = Group::new(setup, Recovered::default());
+        for from in (4..1_000).filter(|id| *id != replica.0) {
+            let raft = RaftMessage { kind: MessageKind::Heartbeat, term: Term(from), ..RaftMessage::default() };
+            let message = GroupMessage { group, from: ReplicaId(from), to: replica, raft };
+            newcomer.receive(NodeId(2), message).expect("it may be a member by now");
+        }
+        assert_eq!(newcomer.places.len(), 4);
+        assert_eq!(newcomer.leader(), Some((NodeId(2), ReplicaId(999))));
+        let told = (NodeId(2), ReplicaId(999));
+        newcomer.introduce([told]);
+        newcomer.meet(NodeId(2), ReplicaId(1_000));
+        assert!(newcomer.places.contains_key(&told.1), "who was introduced is no stranger");
     }
 }

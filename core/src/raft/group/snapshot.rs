@@ -28,7 +28,7 @@ impl Group {
         offer: &Offered,
     ) -> Result<Admission, Refused> {
         self.acquainted(node, self.setup.group, from, to)?;
-        self.places.entry(from).or_insert(node);
+        self.meet(node, from);
         if self.frozen {
             return Ok(Admission::Held);
         }
@@ -38,7 +38,7 @@ impl Group {
         // What is committed is the same everywhere; the crate takes the word of a snapshot that says otherwise.
         let known = (offer.index == self.commit()).then(|| self.raw.store().term_at(offer.index)).flatten();
         let contradicts = known.is_some_and(|known| known != offer.index_term);
-        if (self.leading() && offer.term == self.term()) || !offer.conf.contains(to) || contradicts {
+        if (self.is_elected() && offer.term == self.term()) || !offer.conf.contains(to) || contradicts {
             return Err(Refused::Malformed);
         }
         if self.needs(offer.index, offer.index_term) || self.setup.mutants.planted(Mutant::SnapshotRegress) {
@@ -118,12 +118,20 @@ impl Group {
     pub fn report_snapshot(&mut self, to: ReplicaId, installed: bool) {
         let status = if installed { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.raw.report_snapshot(to.0, status);
+        if installed {
+            self.raw.store().want(to.0);
+        }
         self.set_timeout();
     }
 
     /// A checkpoint is durable: it can be offered.
     pub fn checkpointed(&mut self, index: Index, term: Term, conf: &Conf) {
         self.raw.mut_store().set_checkpoint(index, term, conf.to_raft());
+    }
+
+    /// Whether a follower copies files, or has just come back with them.
+    pub fn feeds_copiers(&self) -> bool {
+        self.leading() && self.raw.store().is_wanted()
     }
 
     /// Whether a member waits for a checkpoint that can be offered.
