@@ -43,6 +43,8 @@ pub const SNAPSHOT_INSTALLED: &str = "snapshot-installed";
 pub const LEASE_EXPIRED: &str = "lease-expired";
 /// A broker whose disk was empty was admitted.
 pub const ADMITTED: &str = "admitted";
+/// A topic was deleted, and a replica of it is given up.
+pub const REPLICA_DROPPED: &str = "replica-dropped";
 
 /// Every mark there is.
 pub const ALL: &[&str] = &[
@@ -66,4 +68,5 @@ pub const ALL: &[&str] = &[
     SUFFIX_COPIED,
     SNAPSHOT_INSTALLED,
     LEASE_EXPIRED,
+    REPLICA_DROPPED,
 ];

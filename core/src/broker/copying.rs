@@ -159,7 +159,7 @@ impl Broker {
             self.name_of(group),
             self.replicas[&group].marked
         );
-        out.event(Event::Note(text));
+        out.event(Event::Progress(text));
         self.offer(group, to);
     }
 
@@ -386,7 +386,7 @@ impl Broker {
         };
         self.touched.insert(group);
         match replica.raft.offered(node, from, to, &offered) {
-            Ok(Admission::Wanted) => {}
+            Ok(Admission::Wanted) => replica.raft.told_of(index),
             Ok(Admission::Held | Admission::Late) => return true,
             Err(_) => return false,
         }
@@ -416,7 +416,7 @@ impl Broker {
             }
         }
         let text = format!("broker {} copies {name} from broker {node}, up to entry {index}", self.config.node);
-        out.event(Event::Note(text));
+        out.event(Event::Progress(text));
         self.arrival_moved(group, out);
         true
     }
@@ -472,7 +472,7 @@ impl Broker {
                 if tenths > arrival.told && total > 16 * u64::from(COPY_PIECE_BYTES_MAX) {
                     arrival.told = tenths;
                     let text = format!("broker {node_here} copies {name}: {} of {}", bytes(copied), bytes(total));
-                    out.event(Event::Note(text));
+                    out.event(Event::Progress(text));
                 }
                 for ask in asks {
                     let body = CopyBody::Pull { file: ask.file, at: ask.at, len: ask.len };
@@ -595,7 +595,7 @@ impl Broker {
         }
         let text =
             format!("broker {} caught up with {}: {} copied", self.config.node, self.name_of(group), bytes(copied));
-        out.event(Event::Note(text));
+        out.event(Event::Progress(text));
         self.wake_fetches(group, out);
     }
 }

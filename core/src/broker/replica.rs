@@ -87,7 +87,7 @@ impl Replica {
         recovered.applied = machine.applied;
         let raft = Group::new(setup, recovered);
         raft.tell(out);
-        let mut replica = Self {
+        Self {
             raft,
             machine,
             config,
@@ -100,9 +100,7 @@ impl Replica {
             applied_bytes: 0,
             mutants,
             copying: Copying::default(),
-        };
-        replica.machine.log.set_segment_bytes(u64::try_from(config.segment_bytes).unwrap_or(u64::MAX));
-        replica
+        }
     }
 
     /// Applies what is committed, and says what came of it.

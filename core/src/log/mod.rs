@@ -21,6 +21,7 @@ mod install;
 mod lend;
 mod manifest;
 mod read;
+mod scrub;
 mod segment;
 mod tail;
 mod writer;
@@ -272,6 +273,11 @@ impl Log {
     /// none if `epoch` is above all that were seen, or none was seen.
     pub fn epoch_end(&self, epoch: i32) -> Option<(i32, Offset)> {
         self.epochs.end_of(epoch, self.next_offset)
+    }
+
+    /// The planted bug: no epoch was seen.
+    pub(crate) fn forget_epochs(&mut self) {
+        self.epochs = Epochs::default();
     }
 
     /// The last epoch seen.
