@@ -1,6 +1,6 @@
 //! The operator: looks every now and then who asks to be admitted, and admits them.
 
-use tidelog_core::client::{CallId, Config, Failure, Operation, Outcome};
+use tidelog_core::client::{CallId, Config, Failure, Operation, Outcome, QuorumMember};
 use tidelog_core::id::{DirectoryId, NodeId};
 use tidelog_core::rng::Rng;
 use tidelog_core::time::Duration;
@@ -50,9 +50,12 @@ impl Program for Operator {
         let Ok(Outcome::Quorum { members, .. }) = result else {
             return self.rest(desk);
         };
-        let asking = members.iter().find(|member| !member.voter && member.end.is_none());
-        let asking = asking.filter(|member| member.directory != DirectoryId::ZERO);
-        match asking.and_then(|member| Some((u32::try_from(member.node).ok()?, member.directory))) {
+        let asks =
+            |member: &&QuorumMember| !member.voter && member.end.is_none() && member.directory != DirectoryId::ZERO;
+        let asking: Vec<&QuorumMember> = members.iter().filter(asks).collect();
+        // Who does not lead the controller knows no ends: an observer looks as if it asked, and must not be in the way of others.
+        let turn = self.rng.between(0, asking.len().max(1) as u64 - 1) as usize;
+        match asking.get(turn).and_then(|member| Some((u32::try_from(member.node).ok()?, member.directory))) {
             Some((node, directory)) => self.ask(Operation::Admit { node: NodeId(node), directory }, desk),
             None => self.rest(desk),
         }
