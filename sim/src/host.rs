@@ -32,6 +32,8 @@ pub(crate) struct Host {
     /// Faults that strike operations of the disk.
     pub(crate) stalled_until: u64,
     pub(crate) fail_next: Option<u64>,
+    /// When its journal was last written to.
+    pub(crate) journal_at: u64,
     /// That one is not of the journal.
     pub(crate) fail_beside: bool,
     /// An operation has failed: how long the machine is down once the process has ended for it.
@@ -109,6 +111,7 @@ impl Host {
             process: None,
             stalled_until: 0,
             fail_next: None,
+            journal_at: 0,
             fail_beside: false,
             failed: None,
             full_until: 0,

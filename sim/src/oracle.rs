@@ -79,6 +79,12 @@ impl Oracle {
         !self.findings.is_empty() || !self.whitebox.is_clean() || !self.responses.is_clean()
     }
 
+    /// Whether more is wrong than that something does not come to its end.
+    pub(crate) fn is_broken_inside(&self) -> bool {
+        let graver = self.findings.iter().any(|(verdict, _)| *verdict != Verdict::Liveness);
+        graver || !self.whitebox.is_clean() || !self.responses.is_clean()
+    }
+
     /// What is wrong, the gravest first.
     pub(crate) fn take(&mut self) -> Vec<(Verdict, Finding)> {
         let inside = self.whitebox.violations().into_iter().chain(self.responses.violations());

@@ -32,6 +32,7 @@ impl Log {
         self.appended_bytes = 0;
         self.marked_bytes = 0;
         self.writing = false;
+        self.allocating = None;
         self.unindexed = VecDeque::new();
         self.index_job = None;
         self.checkpoint = Checkpoint::Idle;

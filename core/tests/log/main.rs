@@ -4,3 +4,4 @@ mod formats_stay_readable;
 mod refuses_damage;
 mod support;
 mod survives_crashes;
+mod takes_copies;

@@ -363,6 +363,7 @@ impl World {
             matches!(&command, DiskCommand::Write { file, durable: true, .. } if file.kind() == FileKind::Journal);
         host.disk.issue(op, command);
         if of_journal {
+            self.hosts[place as usize].journal_at = at;
             self.oracle.journal_write(NodeId(place + 1), op);
         }
         self.queue.push(at + takes, Happening::DiskDone { place, life, op });

@@ -15,6 +15,8 @@ const LOOK_EVERY: u64 = 250_000;
 const READING: u64 = 20 * SECOND;
 /// How long brokers may take to answer what was asked before everything was read.
 const CLOSING: u64 = 4 * SECOND;
+/// A broker that wrote nothing to its journal for so long has nothing to do.
+const RESTED: u64 = SECOND;
 /// A run with fewer acknowledged records tested nothing.
 const ACKED_MIN: u64 = 100;
 
@@ -111,8 +113,8 @@ impl World {
         self.tally.acked = self.record.acked();
         self.tally.polled = self.record.records_polled();
         let cut_short = self.until.is_some_and(|until| self.steps >= until);
-        if !cut_short && !self.oracle.broken() {
-            self.audit();
+        if !cut_short && !self.oracle.is_broken_inside() {
+            self.audit(self.oracle.broken());
         }
         let mut findings: Vec<(Verdict, Finding)> = self.oracle.take();
         if findings.iter().all(|(verdict, _)| *verdict == Verdict::Liveness) && !cut_short {
@@ -136,7 +138,7 @@ impl World {
     }
 
     /// Looks into every broker: what only the next leader or the next restart would show.
-    fn audit(&mut self) {
+    fn audit(&mut self, stuck: bool) {
         for host in &self.hosts {
             let Some(process) = &host.process else { continue };
             let node = NodeId(host.place + 1);
@@ -145,7 +147,12 @@ impl World {
                 audit.groups.iter_mut().for_each(|group| group.damage = None);
             }
             self.oracle.audited(self.now, node, &audit);
-            self.oracle.rested(self.now, node, &audit, self.scenario.sizes.journal_files.into());
+            if stuck {
+                continue;
+            }
+            if self.now.saturating_sub(host.journal_at) > RESTED {
+                self.oracle.rested(self.now, node, &audit, self.scenario.sizes.journal_files.into());
+            }
             let known = |file: &FileId| match file.kind() {
                 FileKind::Segment | FileKind::SegmentIndex | FileKind::State => audit.files.contains(file),
                 FileKind::Journal | FileKind::Formation => true,
