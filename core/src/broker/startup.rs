@@ -78,6 +78,14 @@ impl Broker {
         if recovered.all_suspended || !recovered.suspended.is_empty() {
             return self.halt(Halt::Corrupt("an earlier life found the journal damaged".into()), out);
         }
+        let opened = self.formation().journal_was_opened();
+        if recovered.newest < opened {
+            let what = match recovered.newest {
+                0 => "the journal is gone, and with it every vote and acknowledgement of this broker".to_owned(),
+                newest => format!("the journal ends with file {newest}, and there was a file {opened}"),
+            };
+            return self.halt(Halt::Corrupt(what), out);
+        }
         if recovered.cut.is_some() {
             out.event(Event::Sometimes(marks::JOURNAL_CUT));
         }
@@ -92,7 +100,8 @@ impl Broker {
                 Err(what) => return self.halt(Halt::Corrupt(what), out),
             }
         }
-        self.start_if_restored(out);
+        let newest = self.journal().opened();
+        self.formation().journal_opened(newest);
     }
 
     fn fresh(&self, group: GroupId) -> Machine {
@@ -153,8 +162,13 @@ impl Broker {
         self.start_if_restored(out);
     }
 
-    fn start_if_restored(&mut self, out: &mut Effects) {
-        if self.parked.values().any(|parked| parked.restoring) {
+    /// Takes part once every state is read, and it is written down that there was a journal: before the first vote.
+    pub(super) fn start_if_restored(&mut self, out: &mut Effects) {
+        let opened = self.journal().opened();
+        if self.parked.values().any(|parked| parked.restoring)
+            || opened == 0
+            || self.formation().journal_was_opened() < opened
+        {
             return;
         }
         self.sweep(out);

@@ -263,6 +263,8 @@ impl Broker {
         let running = matches!(self.phase, Phase::Running);
         if running {
             self.relieve_journal(out);
+            let opened = self.journal().opened();
+            self.formation().journal_opened(opened);
         }
         self.serve_pulls();
         self.trim_windows();
@@ -303,7 +305,7 @@ impl Broker {
                 out.effects.extend(parts.map(|envelope| Effect::Send { to, envelope }));
             }
         }
-        let forming = if self.is_forming() { self.formation.as_ref().and_then(Formation::next_wake) } else { None };
+        let forming = if running { None } else { self.formation.as_ref().and_then(Formation::next_wake) };
         if let Some(wake) = forming.filter(|wake| self.wake_at != Some(*wake)) {
             self.wake_at = Some(wake);
             out.push(Effect::WakeAt(wake));
