@@ -17,7 +17,7 @@ impl Broker {
                 FileKind::Formation => formation.push((file, len)),
                 FileKind::Journal => self.journals.push((file, len)),
                 FileKind::Segment | FileKind::SegmentIndex | FileKind::State => {
-                    self.listed.insert(file);
+                    self.listed.insert(file, len);
                 }
             }
         }

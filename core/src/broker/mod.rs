@@ -3,7 +3,8 @@
 //! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal,
 //! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
 //! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
-//! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files,
+//! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
+//! those whose files are damaged,
 //! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
@@ -12,6 +13,7 @@ mod copying;
 mod entry;
 mod fetch;
 mod forming;
+mod healing;
 mod machine;
 mod mark;
 mod offsets;
@@ -155,7 +157,8 @@ pub struct Broker {
     replicas: BTreeMap<GroupId, Replica>,
     parked: BTreeMap<GroupId, Parked>,
     dying: BTreeMap<GroupId, Dying>,
-    listed: BTreeSet<FileId>,
+    /// What the listing of the disk said, until it was compared with what is named.
+    listed: BTreeMap<FileId, u64>,
     routes: BTreeMap<GroupId, Route>,
     /// Groups to be pumped in this step.
     touched: BTreeSet<GroupId>,
@@ -249,7 +252,7 @@ impl Broker {
             replicas: BTreeMap::new(),
             parked: BTreeMap::new(),
             dying: BTreeMap::new(),
-            listed: BTreeSet::new(),
+            listed: BTreeMap::new(),
             routes: BTreeMap::new(),
             touched: BTreeSet::new(),
             thirsty: BTreeSet::new(),
@@ -508,7 +511,10 @@ impl Broker {
     }
 
     fn image(&self) -> Option<&Image> {
-        match &self.replicas.get(&GroupId::CONTROLLER)?.machine.fold {
+        let replica = self.replicas.get(&GroupId::CONTROLLER)?;
+        match &replica.machine.fold {
+            // Nothing is known of what was lost.
+            Fold::Controller(_) if replica.healing.is_lost() => None,
             Fold::Controller(image) => Some(image),
             Fold::Partition(_) => None,
         }
@@ -520,7 +526,10 @@ impl Broker {
         let term = self.replicas.get(&group).map_or(Term(0), |replica| replica.raft.term());
         let heard = self.routes.get(&group).copied().filter(|route| route.term >= term);
         let own = self.replicas.get(&group).and_then(|replica| {
-            let node = if replica.raft.leading() {
+            let node = if replica.is_helpless() {
+                // Nobody else can say what is wrong.
+                Some(self.config.node)
+            } else if replica.raft.leading() {
                 replica.raft.serving().then_some(self.config.node)
             } else {
                 replica.raft.leader().map(|(node, _)| node).filter(|node| *node != self.config.node)

@@ -133,7 +133,16 @@ impl Broker {
         let mut machine = self.fresh(group);
         let Some(mark) = mark else {
             let base = (Index(0), Term(0));
-            return Ok(Parked { hard, base, entries, machine, conf: None, restoring: false, carrying: None });
+            return Ok(Parked {
+                hard,
+                base,
+                entries,
+                machine,
+                conf: None,
+                restoring: false,
+                lost: None,
+                carrying: None,
+            });
         };
         let body = MarkBody::decode(mark.body).map_err(|error| format!("the mark of group {group}: {error}"))?;
         machine.log = Log::restore(self.log_settings(), body.manifest);
@@ -146,6 +155,7 @@ impl Broker {
             machine,
             conf: Some(body.conf),
             restoring: true,
+            lost: None,
             carrying: None,
         })
     }
@@ -155,10 +165,26 @@ impl Broker {
         let parked = self.parked.get_mut(&group).expect("a state is read for a parked group");
         let (applied, term) = (parked.machine.applied, parked.machine.applied_term);
         match parked.machine.read(state) {
-            Ok(loaded) => parked.machine.load(applied, term, loaded),
+            Ok(loaded) => {
+                parked.machine.load(applied, term, loaded);
+                parked.machine.log.compare(&self.listed);
+            }
             Err(what) => return self.halt(Halt::Corrupt(format!("the state of group {group}: {what}")), out),
         }
         parked.restoring = false;
+        self.start_if_restored(out);
+    }
+
+    /// The state of a parked group can not be read: it is another replica's to give.
+    pub(super) fn state_lost(&mut self, group: GroupId, what: String, out: &mut Effects) {
+        let mut machine = self.fresh(group);
+        let parked = self.parked.get_mut(&group).expect("a state is read for a parked group");
+        if group == GroupId::CONTROLLER && parked.conf.as_ref().is_none_or(|conf| conf.nodes.len() <= 1) {
+            return self.halt(Halt::Corrupt(format!("the state of the controller: {what}")), out);
+        }
+        (machine.applied, machine.applied_term) = (parked.machine.applied, parked.machine.applied_term);
+        parked.machine = machine;
+        (parked.restoring, parked.lost) = (false, Some(what));
         self.start_if_restored(out);
     }
 
@@ -185,8 +211,13 @@ impl Broker {
     /// Removes files that no mark names: left by a crash between their making and the mark that would have named them.
     fn sweep(&mut self, out: &mut Effects) {
         let named: BTreeSet<FileId> = self.parked.values().flat_map(|parked| parked.machine.log.files()).collect();
-        for file in std::mem::take(&mut self.listed).difference(&named) {
-            self.disk(Owner::Broom, DiskCommand::Remove { file: *file }, out);
+        let listed = std::mem::take(&mut self.listed);
+        if self.parked.values().any(|parked| parked.lost.is_some()) {
+            // What a lost state named may be all that is left of it.
+            return;
+        }
+        for file in listed.into_keys().filter(|file| !named.contains(file)) {
+            self.disk(Owner::Broom, DiskCommand::Remove { file }, out);
         }
     }
 
@@ -205,6 +236,7 @@ impl Broker {
             machine: self.fresh(group),
             conf: None,
             restoring: false,
+            lost: None,
             carrying: None,
         });
         let settings = &self.config.settings;

@@ -37,6 +37,7 @@ impl Broker {
                 self.journal().retry();
             }
             self.copy_tick(out);
+            self.heal_tick(out);
             self.form_groups();
             self.seal_idle_journal();
             self.submit_due(out);
@@ -106,13 +107,16 @@ impl Broker {
         replica.raft.pump(journal, out, &mut output);
         let mut outcomes = Vec::new();
         let past = replica.appended();
-        if !output.committed.is_empty() || !past.is_empty() {
+        if !output.committed.is_empty() || !past.is_empty() || replica.healing.waits() {
             let mut committed = std::mem::take(&mut output.committed);
             committed.extend(past);
-            outcomes = replica.apply(committed, out);
-            replica.applied(out, &mut output);
-            // Applying may have made the group ready for more.
-            self.touched.insert(group);
+            let committed = replica.let_through(committed);
+            if !committed.is_empty() {
+                outcomes = replica.apply(committed, out);
+                replica.applied(out, &mut output);
+                // Applying may have made the group ready for more.
+                self.touched.insert(group);
+            }
         }
         if replica.raft.waits_for_disk() {
             self.writing.insert(group);
@@ -149,7 +153,7 @@ impl Broker {
             self.envelope(node).messages.push(message);
         }
         for (node, to) in snapshots {
-            self.lend(group, node, to, out);
+            self.lend(group, node, to, false, out);
         }
         for token in lost {
             self.lost(group, token, out);
@@ -252,7 +256,7 @@ impl Broker {
                 log::Done::Copied(copy, bytes) => self.piece_read(copy, bytes),
                 log::Done::Restored { extra } => self.restored(group, extra, out),
                 log::Done::Failed(error) => return self.halt(Halt::DiskFailed(format!("{error:?}")), out),
-                log::Done::Corrupt(what) => return self.halt(Halt::Corrupt(what), out),
+                log::Done::Corrupt(what) => self.state_lost(group, what, out),
                 log::Done::Full => out.event(Event::Note("the disk is full: a segment can not grow".into())),
             }
         }

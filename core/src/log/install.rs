@@ -42,6 +42,7 @@ impl Log {
         self.stale.extend(self.ops.keys().copied());
         self.reads.forget();
         let after: BTreeSet<_> = self.files().collect();
+        self.damaged.retain(|file, _| after.contains(file));
         self.retired = before.difference(&after).copied().collect();
         self.retire();
         state.extra

@@ -14,6 +14,7 @@
 //! (their state travels through a checkpoint as opaque bytes), and it never unfolds a payload.
 
 mod checkpoint;
+mod damage;
 mod epochs;
 mod find;
 mod incoming;
@@ -130,6 +131,8 @@ pub struct Log {
     pins: BTreeMap<FileId, u64>,
     wanted_copies: Vec<lend::Wanted>,
     reads: Reads,
+    /// Files that do not hold what was written to them, and what was seen of that.
+    damaged: BTreeMap<FileId, String>,
     condition: Condition,
 }
 
@@ -177,6 +180,7 @@ impl Log {
             pins: BTreeMap::new(),
             wanted_copies: Vec::new(),
             reads: Reads::default(),
+            damaged: BTreeMap::new(),
             condition: Condition::Usable,
         }
     }

@@ -62,6 +62,8 @@ pub struct Group {
     places: BTreeMap<ReplicaId, NodeId>,
     /// A snapshot's mark is on its way to the disk.
     frozen: bool,
+    /// Its state machine has lost its state: it votes and holds entries, and never campaigns.
+    barred: bool,
 }
 
 impl std::fmt::Debug for Group {
@@ -151,6 +153,7 @@ impl Group {
             conf_index: if recovered_conf { recovered.base.0 } else { Index(0) },
             places,
             frozen: false,
+            barred: false,
         };
         // The state machine applied them before there was a group to be changed.
         for change in changes {
@@ -269,7 +272,9 @@ impl Group {
             .iter()
             .fold(mix(seed), |state, word| mix(state.rotate_left(17) ^ mix(word.wrapping_add(0x51_7c_c1_b7))));
         let span = u64::from(election_ticks_max - election_ticks_min);
-        let ticks = u64::from(election_ticks_min) + draw % span;
+        // Who never campaigns lets the lease of a leader run out first.
+        let ticks =
+            if self.barred { u64::from(election_ticks_max) - 1 } else { u64::from(election_ticks_min) + draw % span };
         self.raw.raft.set_randomized_election_timeout(ticks as usize);
     }
 
@@ -277,6 +282,13 @@ impl Group {
     pub fn tick(&mut self) {
         self.raw.mut_store().tick();
         if self.frozen {
+            return;
+        }
+        if self.barred {
+            if self.raw.raft.election_elapsed + 1 < self.raw.raft.randomized_election_timeout() {
+                self.raw.tick();
+                self.set_timeout();
+            }
             return;
         }
         if !self.leading() {
@@ -295,6 +307,13 @@ impl Group {
             }
         }
         self.raw.tick();
+        self.set_timeout();
+    }
+
+    /// From now on it never campaigns, or may again: whoever leads has a state machine that can apply.
+    pub fn bar(&mut self, barred: bool) {
+        assert!(!barred || !self.leading(), "who leads has a state");
+        self.barred = barred;
         self.set_timeout();
     }
 
@@ -359,6 +378,9 @@ impl Group {
             if self.sole_voter() {
                 return Err(Refused::Malformed);
             }
+            if self.barred {
+                return Ok(());
+            }
             self.campaigns += 1;
             self.invited = true;
         }
@@ -419,6 +441,11 @@ impl Group {
     /// Whether this entry is neither in its log nor covered by what is committed.
     pub fn needs(&self, index: Index, term: Term) -> bool {
         index > self.commit() && self.raw.store().term_at(index) != Some(term)
+    }
+
+    /// Whether its log, as far as it is in memory, says the same of this entry.
+    pub fn agrees(&self, index: Index, term: Term) -> bool {
+        self.raw.store().term_at(index).is_none_or(|here| here == term)
     }
 
     /// Whether a snapshot that a leader of `leader_term` offered can be installed now.

@@ -193,7 +193,8 @@ impl World {
                 | Event::Serving { .. }
                 | Event::Configured { .. }
                 | Event::Installing { .. }
-                | Event::Installed { .. } => {}
+                | Event::Installed { .. }
+                | Event::Healed { .. } => {}
                 Event::Checkpointed { .. } => self.plot(place, 2),
             }
             self.oracle.event(self.now, NodeId(node), &event);
