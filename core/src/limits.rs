@@ -47,5 +47,7 @@ pub const COPIES_IN_MAX: usize = 8;
 pub const COPY_PIECE_BYTES_MAX: u32 = 4 * 1024 * 1024;
 /// After so many ticks without an answer a piece of a file is asked for again, and an offer made again.
 pub const COPY_RETRY_TICKS: u32 = 10;
+/// How much one broker reads in a tick to find out whether its segments are what was written.
+pub const SCRUB_BYTES: u64 = 256 * 1024;
 /// A lease on files ends when its follower was silent for so many longest election times.
 pub const LEASE_ELECTIONS: u32 = 8;

@@ -348,11 +348,9 @@ fn a_leader_whose_batch_is_damaged_hands_over_and_heals() {
     let (mut house, _) = laden();
     let first = leader(&house);
     let file = files(&house.homes[&first].disk, FileKind::Segment)[0];
-    // Nothing of it is in memory after a restart.
-    let mut home = stop(&mut house, first);
-    home.disk.files.get_mut(&file).expect("it is there")[500] ^= 1;
-    start(&mut house, first, home);
-    until_leads(&mut house, first);
+    // It was looked at when it was whole, and is in memory no more.
+    let disk = &mut house.homes.get_mut(&first).expect("it lives").disk;
+    disk.files.get_mut(&file).expect("it is there")[500] ^= 1;
     let partition = fetch(&mut house, first, 0);
     assert_eq!(partition.error_code, ErrorCode::KafkaStorageError.code());
     assert!(partition.records.is_none_or(|records| records.0.concat().is_empty()), "no wrong byte");
@@ -384,4 +382,37 @@ fn the_only_replica_of_a_partition_refuses_and_others_go_on() {
     let conn = house.open(ONE, 6);
     assert_eq!(try_produce(&mut house, ONE, conn), ErrorCode::KafkaStorageError.code());
     assert_eq!(files(&house.homes[&ONE].disk, FileKind::Segment), before, "nothing of it is removed");
+}
+
+#[test]
+fn a_flipped_bit_is_found_before_anybody_reads_it() {
+    let (mut house, follower) = laden();
+    let mut home = stop(&mut house, follower);
+    let file = files(&home.disk, FileKind::Segment)[0];
+    home.disk.files.get_mut(&file).expect("it is there")[700_000] ^= 4;
+    start(&mut house, follower, home);
+    has_healed(&mut house, follower);
+}
+
+#[test]
+fn a_leader_that_lends_damaged_files_finds_out_and_another_lends() {
+    let (mut house, follower) = laden();
+    let first = leader(&house);
+    let mut behind = stop(&mut house, follower);
+    produce(&mut house, 60);
+    house.pass(Duration::from_secs(1));
+    // The scrub of this life is over.
+    let file = files(&house.homes[&first].disk, FileKind::Segment)[0];
+    house.homes.get_mut(&first).expect("it lives").disk.files.get_mut(&file).expect("it is there")[700_000] ^= 4;
+    // What it has is of no use: it needs all.
+    for kind in [FileKind::Segment, FileKind::SegmentIndex] {
+        for file in files(&behind.disk, kind) {
+            behind.disk.files.remove(&file);
+        }
+    }
+    start(&mut house, follower, behind);
+    house.pass(Duration::from_secs(10));
+    assert_eq!(met(&house, first, marks::HEALED), 1, "{:?}", house.notes);
+    until_leads(&mut house, follower);
+    assert_eq!(read_all(&mut house), 210);
 }

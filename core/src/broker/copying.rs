@@ -326,6 +326,8 @@ impl Broker {
             CopyBody::Failed => {
                 if replica.copying.leases.get(&from).is_some_and(|lease| lease.index == index) {
                     self.report(group, from, false);
+                    // Perhaps what it was given is not what was written.
+                    self.scrub(group);
                 }
                 true
             }

@@ -188,6 +188,8 @@ pub struct Broker {
     waiters: BTreeMap<GroupId, BTreeSet<CallId>>,
     /// Pieces of files that followers asked for.
     copies: copying::Copies,
+    /// Groups whose segments are to be read from end to end, one after the other.
+    scrubs: BTreeSet<GroupId>,
     /// What the entries of all groups in memory take.
     window_bytes: u64,
     /// What they may take before some are let go of.
@@ -272,6 +274,7 @@ impl Broker {
             auto_creating: BTreeSet::new(),
             waiters: BTreeMap::new(),
             copies: copying::Copies::default(),
+            scrubs: BTreeSet::new(),
             window_bytes: 0,
             window_full_at: 0,
             producer_ids: admin::ProducerIds::default(),

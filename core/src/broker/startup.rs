@@ -258,6 +258,7 @@ impl Broker {
         self.touched.insert(group);
         self.thirsty.insert(group);
         self.introduce(group);
+        self.scrub(group);
     }
 
     /// Makes this broker's replicas those that the image gives it.

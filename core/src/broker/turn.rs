@@ -38,6 +38,7 @@ impl Broker {
             }
             self.copy_tick(out);
             self.heal_tick(out);
+            self.scrub_tick();
             self.form_groups();
             self.seal_idle_journal();
             self.submit_due(out);

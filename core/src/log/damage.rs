@@ -1,15 +1,28 @@
 //! Damage: files of the log that do not hold what was written to them, as far as somebody looked.
 //!
-//! Promises that such a file is never taken for a part of what is copied from elsewhere. Does not know what heals it:
+//! A **scrub** looks: it reads sealed segments from end to end, a piece at a time, when its owner says so. Promises that such a file is never taken for a part of what is copied from elsewhere. Does not know what heals it:
 //! [`Log::install`] does, for then other files are in its place.
 
 use std::collections::BTreeMap;
 
 use super::read::ReadError;
 use super::segment::Index;
+use super::writer::{Op, bytes_of};
 use super::{Condition, Log};
-use crate::effect::DiskError;
-use crate::id::FileId;
+use crate::effect::{DiskCommand, DiskError, DiskResult};
+use crate::id::{FileId, Offset};
+use crate::limits::SCRUB_BYTES;
+
+/// How far a scrub is: the segment it reads or looks for, and what was read of it.
+#[derive(Debug)]
+pub(super) struct Scrub {
+    base: Offset,
+    at: u64,
+    sum: u32,
+    /// A read is wanted, or out.
+    wanted: bool,
+    out: bool,
+}
 
 impl Log {
     /// The first file that is known to be damaged, and what is wrong with it.
@@ -55,6 +68,67 @@ impl Log {
         // A file that is no part of the log any more is nobody's loss.
         if self.condition != Condition::Failed && self.files().any(|named| named == file) {
             self.damaged.insert(file, what);
+        }
+    }
+
+    /// Begins to read every sealed segment, unless that is being done. [`Log::scrub_on`] moves it.
+    pub fn scrub(&mut self) {
+        self.scrub.get_or_insert(Scrub { base: Offset(0), at: 0, sum: 0, wanted: false, out: false });
+    }
+
+    /// Has the next piece read. False once there is nothing left to read.
+    pub fn scrub_on(&mut self) -> bool {
+        if let Some(scrub) = &mut self.scrub {
+            scrub.wanted = true;
+        }
+        self.scrub.is_some()
+    }
+
+    pub(super) fn want_scrub(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
+        let Some(scrub) = self.scrub.as_mut().filter(|scrub| scrub.wanted && !scrub.out) else { return };
+        let sealed = |file: FileId, len: u64, written: u64| (written == len).then_some((file, len));
+        let segments = self.segments.iter().filter(|segment| segment.sealed && segment.base >= scrub.base);
+        let readable = |file: &FileId| !self.damaged.contains_key(file);
+        let mut files = segments.filter_map(|segment| {
+            let (file, len) = sealed(segment.file.filter(readable)?, segment.len, segment.written)?;
+            Some((segment.base, file, len))
+        });
+        let Some((base, file, len)) = files.next() else {
+            self.scrub = None;
+            return;
+        };
+        if base > scrub.base {
+            (scrub.base, scrub.at, scrub.sum) = (base, 0, 0);
+        }
+        let (at, len) = (scrub.at, SCRUB_BYTES.min(len - scrub.at));
+        (scrub.wanted, scrub.out) = (false, true);
+        self.reads.hold(file);
+        self.issue(Op::Scrub { file, base, len }, DiskCommand::Read { file, at, len }, out);
+    }
+
+    pub(super) fn scrub_done(&mut self, file: FileId, base: Offset, len: u64, result: DiskResult) {
+        self.reads.release(file);
+        let Some(scrub) = &mut self.scrub else { return };
+        scrub.out = false;
+        let segment = self.segments.iter().find(|segment| segment.base == base && segment.file == Some(file));
+        // Another file may have taken its place, or none.
+        let Some(segment) = segment.filter(|_| scrub.base == base) else { return };
+        let error = match result.map(bytes_of) {
+            Ok(bytes) => {
+                scrub.sum = crc32c::crc32c_append(scrub.sum, &bytes);
+                scrub.at += bytes.len() as u64;
+                if bytes.len() as u64 == len && scrub.at < segment.len {
+                    return;
+                }
+                let same = bytes.len() as u64 == len && scrub.sum == segment.crc;
+                let what = "its bytes are not those that were written".to_owned();
+                (!same).then_some(ReadError::Damaged { file, what })
+            }
+            Err(error) => Some(ReadError::Disk(error)),
+        };
+        (scrub.base, scrub.at, scrub.sum) = (segment.next, 0, 0);
+        if let Some(error) = error {
+            self.suspect(file, &error);
         }
     }
 

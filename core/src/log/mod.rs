@@ -133,6 +133,7 @@ pub struct Log {
     reads: Reads,
     /// Files that do not hold what was written to them, and what was seen of that.
     damaged: BTreeMap<FileId, String>,
+    scrub: Option<damage::Scrub>,
     condition: Condition,
 }
 
@@ -181,6 +182,7 @@ impl Log {
             wanted_copies: Vec::new(),
             reads: Reads::default(),
             damaged: BTreeMap::new(),
+            scrub: None,
             condition: Condition::Usable,
         }
     }
