@@ -395,6 +395,20 @@ fn a_flipped_bit_is_found_before_anybody_reads_it() {
 }
 
 #[test]
+fn damage_that_is_found_after_other_damage_was_healed_heals_too() {
+    let (mut house, follower) = laden();
+    let mut home = stop(&mut house, follower);
+    let segments = files(&home.disk, FileKind::Segment);
+    home.disk.files.get_mut(&segments[1]).expect("it is there")[700_000] ^= 4;
+    home.disk.files.remove(&segments[0]);
+    start(&mut house, follower, home);
+    house.pass(Duration::from_secs(10));
+    assert_eq!(met(&house, follower, marks::HEALED), 2, "{:?}", house.notes);
+    until_leads(&mut house, follower);
+    assert_eq!(read_all(&mut house), 150);
+}
+
+#[test]
 fn a_leader_that_lends_damaged_files_finds_out_and_another_lends() {
     let (mut house, follower) = laden();
     let first = leader(&house);

@@ -330,10 +330,10 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
         15 => Fault::Rot {
             target,
             what: match rng.below(100) {
-                0..=24 => Rotten::Journal,
-                25..=36 => Rotten::Vanished,
-                37..=59 => Rotten::State,
-                60..=84 => Rotten::Segment,
+                0..=54 => Rotten::Journal,
+                55..=59 => Rotten::Vanished,
+                60..=71 => Rotten::State,
+                72..=89 => Rotten::Segment,
                 _ => Rotten::Index,
             },
             down: rng.between(100_000, 2_000_000),

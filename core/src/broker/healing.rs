@@ -20,7 +20,7 @@ use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{GroupId, Index, NodeId, ReplicaId};
 use crate::kafka::ErrorCode;
-use crate::limits::{COPY_RETRY_TICKS, LEASE_ELECTIONS};
+use crate::limits::{COPY_RETRY_TICKS, LEASE_ELECTIONS, LOST_WINDOWS_MAX};
 use crate::marks;
 use crate::peer::CopyBody;
 use crate::raft::{Committed, Offered, Token};
@@ -30,6 +30,8 @@ use crate::raft::{Committed, Offered, Token};
 pub(super) struct Healing {
     /// Why its state can not be read: it applies nothing.
     lost: Option<String>,
+    /// What its entries in memory took at the start.
+    began_with: u64,
     /// Applying waits for files that cover all that was applied.
     held: bool,
     /// Committed entries that wait to be applied.
@@ -43,8 +45,8 @@ pub(super) struct Healing {
 }
 
 impl Healing {
-    pub(super) fn of(lost: Option<String>) -> Self {
-        Self { lost, ..Self::default() }
+    pub(super) fn of(lost: Option<String>, began_with: u64) -> Self {
+        Self { lost, began_with, ..Self::default() }
     }
 
     /// Whether committed entries wait to be applied.
@@ -72,6 +74,13 @@ impl Replica {
     /// What clients hear of a replica that does not serve.
     pub(super) fn refusal(&self) -> ErrorCode {
         if self.is_helpless() { ErrorCode::KafkaStorageError } else { ErrorCode::NotLeaderOrFollower }
+    }
+
+    /// Whether it should hear no more entries: it can not apply them, and they would fill the memory of all. It needs files then.
+    pub(super) fn is_replete(&self, window_bytes: u64) -> bool {
+        self.healing.is_lost()
+            && self.raft.window_bytes()
+                > self.healing.began_with.saturating_add(window_bytes.saturating_mul(LOST_WINDOWS_MAX))
     }
 
     /// Whether files it does not need as a follower would heal it.
@@ -215,8 +224,8 @@ impl Broker {
             return true;
         }
         if index > replica.machine.applied {
-            // It has applied what this replica has not yet, or lies.
-            return index <= replica.raft.commit();
+            // It has applied what this leader has not yet: it asks again.
+            return true;
         }
         match replica.copying.lease_of(to) {
             Some((true, lent)) if lent >= index => {}

@@ -93,6 +93,7 @@ impl Replica {
         recovered.applied = machine.applied;
         let mut raft = Group::new(setup, recovered);
         raft.bar(lost.is_some());
+        let held = raft.window_bytes();
         raft.tell(out);
         let mut replica = Self {
             raft,
@@ -107,7 +108,7 @@ impl Replica {
             applied_bytes: 0,
             mutants,
             copying: Copying::default(),
-            healing: Healing::of(lost),
+            healing: Healing::of(lost, held),
         };
         replica.machine.log.set_segment_bytes(u64::try_from(config.segment_bytes).unwrap_or(u64::MAX));
         replica

@@ -402,6 +402,9 @@ impl Broker {
         for message in envelope.messages {
             let group = message.group;
             if let Some(replica) = self.replicas.get_mut(&group) {
+                if !message.raft.entries.is_empty() && replica.is_replete(self.config.settings.window_bytes) {
+                    continue;
+                }
                 if let Err(refused) = replica.raft.receive(from, message) {
                     out.event(Event::Note(format!("a message of group {group} from {from} refused: {refused:?}")));
                 }

@@ -14,7 +14,7 @@ use crate::id::{FileId, Offset};
 use crate::limits::SCRUB_BYTES;
 
 /// How far a scrub is: the segment it reads or looks for, and what was read of it.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub(super) struct Scrub {
     base: Offset,
     at: u64,
@@ -73,7 +73,12 @@ impl Log {
 
     /// Begins to read every sealed segment, unless that is being done. [`Log::scrub_on`] moves it.
     pub fn scrub(&mut self) {
-        self.scrub.get_or_insert(Scrub { base: Offset(0), at: 0, sum: 0, wanted: false, out: false });
+        self.scrub.get_or_insert_default();
+    }
+
+    /// Other files took the place of those it read: it begins anew.
+    pub(super) fn scrub_anew(&mut self) {
+        self.scrub = self.scrub.as_ref().map(|_| Scrub::default());
     }
 
     /// Has the next piece read. False once there is nothing left to read.

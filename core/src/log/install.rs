@@ -41,7 +41,7 @@ impl Log {
         self.retired.clear();
         self.stale.extend(self.ops.keys().copied());
         self.reads.forget();
-        self.scrub = None;
+        self.scrub_anew();
         let after: BTreeSet<_> = self.files().collect();
         self.damaged.retain(|file, _| after.contains(file));
         self.retired = before.difference(&after).copied().collect();
