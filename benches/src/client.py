@@ -4,13 +4,18 @@
     delete BOOTSTRAP TOPIC
     produce BOOTSTRAP TOPIC PARTITIONS SECONDS BYTES    for so long or so much, whichever is first, until all is acknowledged
     consume BOOTSTRAP TOPIC PARTITIONS              everything that is there
+    follow BOOTSTRAP TOPIC PARTITIONS               what comes from now on, until it has as many bytes as a second line of stdin says
+    delay BOOTSTRAP TOPIC PARTITIONS SECONDS RATE   writes so many records a second, and reads them as they come
 
-The last two say "ready" once they are connected, begin at the next line of stdin, and say the bytes of values, seconds, and seconds
-of CPU of all threads. A record that fails ends the process.
+All but the first two say "ready" once they are connected, begin at the next line of stdin, and say the bytes of values, seconds, and
+seconds of CPU of all threads. `delay` says in addition the median and the 99th percentile of the milliseconds from the moment a record
+was handed over to the moment it was read. A record that fails ends the process.
 """
 
 import os
+import struct
 import sys
+import threading
 import time
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -56,9 +61,8 @@ def measured(work):
     print(done, time.monotonic() - begun, time.process_time() - busy, flush=True)
 
 
-def produce(bootstrap, topic, partitions, seconds, limit):
-    partitions, seconds, limit = int(partitions), float(seconds), int(limit)
-    producer = Producer({
+def producer_of(bootstrap):
+    return Producer({
         "bootstrap.servers": bootstrap,
         "acks": "all",
         "enable.idempotence": True,
@@ -68,6 +72,20 @@ def produce(bootstrap, topic, partitions, seconds, limit):
         "on_delivery": lambda error, _: error and fail(f"not produced: {error}"),
         "error_cb": lambda error: error.fatal() and fail(f"fatal: {error}"),
     })
+
+
+def consumer_of(bootstrap):
+    return Consumer({
+        "bootstrap.servers": bootstrap,
+        "group.id": "bench",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+    })
+
+
+def produce(bootstrap, topic, partitions, seconds, limit):
+    partitions, seconds, limit = int(partitions), float(seconds), int(limit)
+    producer = producer_of(bootstrap)
     noise = os.urandom(RECORD_BYTES * 1024)
     values = [noise[at:at + RECORD_BYTES] for at in range(0, len(noise), RECORD_BYTES)]
 
@@ -100,12 +118,7 @@ def produce(bootstrap, topic, partitions, seconds, limit):
 
 
 def consume(bootstrap, topic, partitions):
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap,
-        "group.id": "bench",
-        "enable.auto.commit": False,
-        "auto.offset.reset": "error",
-    })
+    consumer = consumer_of(bootstrap)
     places = [TopicPartition(topic, partition, 0) for partition in range(int(partitions))]
     total = sum(consumer.get_watermark_offsets(place, timeout=PATIENCE)[1] for place in places)
 
@@ -130,4 +143,80 @@ def consume(bootstrap, topic, partitions):
     measured(work)
 
 
-{"create": create, "delete": delete, "produce": produce, "consume": consume}[sys.argv[1]](*sys.argv[2:])
+def at_the_end(bootstrap, topic, partitions):
+    """A consumer of what comes from now on."""
+    consumer = consumer_of(bootstrap)
+    places = [TopicPartition(topic, partition) for partition in range(int(partitions))]
+    for place in places:
+        place.offset = consumer.get_watermark_offsets(place, timeout=PATIENCE)[1]
+    consumer.assign(places)
+    return consumer
+
+
+def messages_of(consumer, timeout):
+    messages = consumer.consume(TOGETHER, timeout)
+    for message in messages:
+        if message.error():
+            fail(f"not consumed: {message.error()}")
+    return messages
+
+
+def follow(bootstrap, topic, partitions):
+    consumer = at_the_end(bootstrap, topic, partitions)
+    told = []
+    teller = threading.Thread(target=lambda: told.append(int(sys.stdin.readline())), daemon=True)
+
+    def work():
+        teller.start()
+        size, heard = 0, time.monotonic()
+        while not told or size < told[0]:
+            messages = messages_of(consumer, 0.1)
+            size += sum(len(message.value()) for message in messages)
+            if messages:
+                heard = time.monotonic()
+            elif told and time.monotonic() - heard > PATIENCE:
+                fail(f"only {size} of {told[0]} bytes came")
+        return size
+
+    measured(work)
+
+
+def delay(bootstrap, topic, partitions, seconds, rate):
+    partitions, seconds, rate = int(partitions), float(seconds), int(rate)
+    consumer, producer = at_the_end(bootstrap, topic, partitions), producer_of(bootstrap)
+    total, delays = int(seconds * rate), []
+    rest = os.urandom(RECORD_BYTES - 8)
+
+    def write(begun):
+        for nth in range(total):
+            due = begun + nth / rate
+            while (now := time.monotonic()) < due:
+                producer.poll(0)
+                time.sleep(min(due - now, 0.001))
+            # From when it was due: who hands over late has waited, too.
+            producer.produce(topic, struct.pack(">d", due) + rest, partition=nth % partitions)
+        if producer.flush(PATIENCE):
+            fail("not everything was acknowledged in time")
+
+    def work():
+        writer = threading.Thread(target=write, args=[time.monotonic()], daemon=True)
+        writer.start()
+        heard = time.monotonic()
+        while len(delays) < total:
+            messages = messages_of(consumer, 0.001)
+            now = time.monotonic()
+            delays.extend(now - struct.unpack_from(">d", message.value())[0] for message in messages)
+            if messages:
+                heard = now
+            elif now - heard > PATIENCE:
+                fail(f"only {len(delays)} of {total} records came")
+        writer.join()
+        return total * RECORD_BYTES
+
+    measured(work)
+    delays.sort()
+    print(*(f"{delays[int(share * (total - 1))] * 1000:.3f}" for share in (0.5, 0.99)), flush=True)
+
+
+WORK = {"create": create, "delete": delete, "produce": produce, "consume": consume, "follow": follow, "delay": delay}
+WORK[sys.argv[1]](*sys.argv[2:])

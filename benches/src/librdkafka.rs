@@ -85,6 +85,38 @@ impl Python {
         self.start(&["consume", bootstrap, topic, &partitions.to_string()])
     }
 
+    /// A consumer of what comes from now on, until it has as many bytes as it will be told with [`Client::tell`].
+    ///
+    /// # Errors
+    ///
+    /// That it did not come so far.
+    pub fn follower(&self, bootstrap: &str, topic: &str, partitions: u32) -> io::Result<Client> {
+        self.start(&["follow", bootstrap, topic, &partitions.to_string()])
+    }
+
+    /// Writes `rate` records a second for so long and reads them as they come. The median and the 99th percentile of the
+    /// milliseconds from one to the other.
+    ///
+    /// # Errors
+    ///
+    /// That it could not be done.
+    pub fn delay(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        partitions: u32,
+        seconds: f64,
+        rate: u32,
+    ) -> io::Result<(f64, f64)> {
+        let (partitions, seconds, rate) = (partitions.to_string(), seconds.to_string(), rate.to_string());
+        let mut client = self.start(&["delay", bootstrap, topic, &partitions, &seconds, &rate])?;
+        client.begin()?;
+        client.done()?;
+        let line = client.line()?;
+        let delays = line.split_once(' ').and_then(|(half, most)| Some((half.parse().ok()?, most.parse().ok()?)));
+        delays.ok_or_else(|| io::Error::other(format!("the client failed: {line:?}")))
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.0);
         command.args(["-c", SCRIPT]).args(args);
@@ -120,7 +152,34 @@ impl Client {
     ///
     /// That it failed.
     pub fn go(mut self) -> io::Result<Done> {
-        self.stdin.write_all(b"go\n")?;
+        self.begin()?;
+        self.done()
+    }
+
+    /// Lets it go.
+    ///
+    /// # Errors
+    ///
+    /// That it is gone.
+    pub fn begin(&mut self) -> io::Result<()> {
+        self.stdin.write_all(b"go\n")
+    }
+
+    /// Tells a follower how many bytes there are.
+    ///
+    /// # Errors
+    ///
+    /// That it is gone.
+    pub fn tell(&mut self, bytes: u64) -> io::Result<()> {
+        writeln!(self.stdin, "{bytes}")
+    }
+
+    /// Waits until it is done.
+    ///
+    /// # Errors
+    ///
+    /// That it failed.
+    pub fn done(&mut self) -> io::Result<Done> {
         let line = self.line()?;
         let mut words = line.split(' ');
         let mut word = || words.next().unwrap_or_default();

@@ -159,6 +159,8 @@ pub enum DiskCommand {
         bytes: Vec<Bytes>,
         /// Whether done means durable.
         durable: bool,
+        /// Whether nobody is expected to read it soon: a hint to keep no memory for it longer than it takes to store it.
+        cold: bool,
     },
     /// Make everything written to these files so far durable.
     Sync {

@@ -35,6 +35,8 @@ pub const STRANGERS_MAX: usize = 64;
 /// The most replicas one group may have, learners and both halves of a joint configuration included: every broker as it is,
 /// and as it shall be.
 pub const GROUP_MEMBERS_MAX: usize = 2_000;
+/// How many leaders are remembered of partitions that the image does not know (yet).
+pub const STRANGE_ROUTES_MAX: usize = 10_000;
 /// The largest state blob that is copied from another broker: it is held in memory.
 pub const COPIED_STATE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How many pieces of a file a follower asks for at once.
@@ -53,3 +55,9 @@ pub const SCRUB_BYTES: u64 = 256 * 1024;
 pub const LOST_WINDOWS_MAX: u64 = 4;
 /// A lease on files ends when its follower was silent for so many longest election times.
 pub const LEASE_ELECTIONS: u32 = 8;
+/// So many times the budget of entries in memory may be taken once more, over all groups, by those that followers will need
+/// when they have copied what they copy now.
+pub const LENT_WINDOW_BUDGETS: u64 = 2;
+/// A partition's first replica is asked to lead when it could have led for so many longest election times (10 seconds, as nodes
+/// are set).
+pub const PREFER_ELECTIONS: u32 = 10;

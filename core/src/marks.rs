@@ -29,6 +29,8 @@ pub const BECAME_OBSERVER: &str = "became-observer";
 /// A replica leads because its predecessor asked it to.
 pub const HANDED_OVER: &str = "handed-over";
 
+/// A leader asked the first replica of its partition to take over.
+pub const PREFERRED_ASKED: &str = "preferred-asked";
 /// A connection that produces was muted because the disk was behind.
 pub const PRODUCER_HELD_BACK: &str = "producer-held-back";
 /// A follower copied segments from its leader.
@@ -62,6 +64,7 @@ pub const ALL: &[&str] = &[
     BECAME_OBSERVER,
     ADMITTED,
     HANDED_OVER,
+    PREFERRED_ASKED,
     PRODUCER_HELD_BACK,
     SEGMENTS_COPIED,
     SUFFIX_COPIED,

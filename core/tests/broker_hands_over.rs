@@ -6,8 +6,6 @@ mod house;
 use house::House;
 use tidelog_core::effect::Input;
 use tidelog_core::id::NodeId;
-use tidelog_core::kafka::ResponseBody;
-use tidelog_core::kafka::messages::{CreatableTopic, CreateTopicsRequest};
 use tidelog_core::time::Duration;
 
 /// Brokers that serve as leaders, one entry per group.
@@ -24,18 +22,7 @@ fn a_stopping_broker_leaves_no_group_without_a_leader() {
     let mut house = House::new(3);
     house.ready();
     let conn = house.open(NodeId(1), 1);
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: "orders".into(),
-            num_partitions: 6,
-            replication_factor: 3,
-            ..CreatableTopic::default()
-        }],
-        timeout_ms: 5_000,
-        ..CreateTopicsRequest::default()
-    };
-    let ResponseBody::CreateTopics(response) = house.ask(NodeId(1), conn, 7, request) else { panic!("another answer") };
-    assert_eq!(response.topics[0].error_code, 0);
+    assert_eq!(house.create(NodeId(1), conn, ("orders", 6, 3), &[]), 0);
     house.ready();
     assert_eq!(leaders(&house).len(), 7);
     let stopping = leaders(&house)[0];

@@ -3,7 +3,8 @@
 #[path = "support/house.rs"]
 mod house;
 
-use house::House;
+use house::{Disk, House};
+use tidelog_core::broker::Settings;
 use tidelog_core::effect::DiskCommand;
 use tidelog_core::id::{ConnId, FileKind, NodeId};
 use tidelog_core::kafka::batch::Builder;
@@ -14,14 +15,17 @@ use tidelog_core::time::{Duration, Timestamp};
 const ONE: NodeId = NodeId(1);
 
 fn house() -> (House, ConnId) {
-    let mut house = House::new(1);
+    with(Settings::simulation())
+}
+
+fn with(settings: Settings) -> (House, ConnId) {
+    let mut house = House::empty(1);
+    house.settings = settings;
+    house.start(ONE, Disk::default(), 1);
+    house.settle();
     house.ready();
     let conn = house.open(ONE, 1);
-    let topic =
-        CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5_000, ..CreateTopicsRequest::default() };
-    let ResponseBody::CreateTopics(response) = house.ask(ONE, conn, 7, request) else { panic!("another answer") };
-    assert_eq!(response.topics[0].error_code, 0);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 1), &[]), 0);
     house.answers.clear();
     (house, conn)
 }
@@ -96,4 +100,17 @@ fn while_checkpoints_keep_journal_files() {
     assert!(house.muted.is_empty(), "the checkpoint released the files");
     produce(&mut house, conn, 1_000);
     all_produced(&house, sent + 1);
+}
+
+/// No file may be in use at all while a checkpoint is under way: producers wait for each, and it comes to an end.
+#[test]
+fn a_limit_of_nothing_is_a_limit() {
+    let (mut house, conn) = with(Settings { journal_files_busy: 0, ..Settings::simulation() });
+    house.slow = |command| matches!(command, DiskCommand::Sync { .. });
+    let sent = produce_until_muted(&mut house, conn, 20_000);
+    house.pass(Duration::from_secs(1));
+    house.hurry();
+    house.pass(Duration::from_secs(1));
+    assert!(house.muted.is_empty(), "the checkpoint is done");
+    all_produced(&house, sent);
 }

@@ -5,75 +5,22 @@ mod house;
 
 use bytes::Bytes;
 use house::House;
-use tidelog_core::id::{ConnId, NodeId, ProducerId};
-use tidelog_core::kafka::batch::{Builder, Check, views};
+use house::requests::batch;
+use tidelog_core::id::{ConnId, NodeId};
+use tidelog_core::kafka::batch::{Check, views};
 use tidelog_core::kafka::messages::*;
 use tidelog_core::kafka::{ErrorCode, Records, ResponseBody};
-use tidelog_core::time::Timestamp;
+use tidelog_core::time::Duration;
 
 const ONE: NodeId = NodeId(1);
 
-fn create(house: &mut House, node: NodeId, conn: ConnId, name: &str, partitions: i32, replicas: i16) -> i16 {
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.into(),
-            num_partitions: partitions,
-            replication_factor: replicas,
-            ..CreatableTopic::default()
-        }],
-        timeout_ms: 5_000,
-        ..CreateTopicsRequest::default()
-    };
-    let ResponseBody::CreateTopics(response) = house.ask(node, conn, 7, request) else { panic!("another answer") };
-    response.topics[0].error_code
-}
-
-fn batch(producer: Option<(i64, i16, i32)>, values: &[&str], timestamp: i64) -> Bytes {
-    let mut builder = Builder::new();
-    if let Some((id, epoch, sequence)) = producer {
-        builder = builder.producer(ProducerId(id), epoch, sequence);
-    }
-    for value in values {
-        builder.push(Timestamp(timestamp), None, Some(value.as_bytes()), &[]);
-    }
-    builder.build()
-}
-
 fn produce(house: &mut House, node: NodeId, conn: ConnId, topic: &str, records: Bytes) -> (i16, i64) {
-    let request = ProduceRequest {
-        acks: -1,
-        timeout_ms: 5_000,
-        topic_data: vec![TopicProduceData {
-            name: topic.into(),
-            partition_data: vec![PartitionProduceData { index: 0, records: Some(Records(vec![records])) }],
-        }],
-        ..ProduceRequest::default()
-    };
-    let ResponseBody::Produce(response) = house.ask(node, conn, 11, request) else { panic!("another answer") };
-    let answer = &response.responses[0].partition_responses[0];
+    let answer = house.produce(node, conn, topic, records);
     (answer.error_code, answer.base_offset)
 }
 
 fn fetch(house: &mut House, node: NodeId, conn: ConnId, topic: &str, offset: i64) -> (i16, Vec<(i64, String)>, i64) {
-    let request = FetchRequest {
-        max_wait_ms: 100,
-        min_bytes: 1,
-        max_bytes: 1 << 20,
-        session_epoch: -1,
-        topics: vec![FetchTopic {
-            topic: topic.into(),
-            partitions: vec![FetchPartition {
-                partition: 0,
-                fetch_offset: offset,
-                partition_max_bytes: 1 << 20,
-                ..FetchPartition::default()
-            }],
-            ..FetchTopic::default()
-        }],
-        ..FetchRequest::default()
-    };
-    let ResponseBody::Fetch(response) = house.ask(node, conn, 12, request) else { panic!("another answer") };
-    let data = &response.responses[0].partitions[0];
+    let data = house.fetch(node, conn, topic, offset, 100);
     let bytes = data.records.as_ref().map(Records::to_bytes).unwrap_or_default();
     let mut seen = Vec::new();
     for view in views(bytes, Check::Crc) {
@@ -104,8 +51,8 @@ fn one_broker_creates_writes_reads_and_remembers() {
     let mut house = House::new(1);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, ONE, conn, "logs", 1, 1), 0);
-    assert_eq!(create(&mut house, ONE, conn, "logs", 1, 1), ErrorCode::TopicAlreadyExists.code());
+    assert_eq!(house.create(ONE, conn, ("logs", 1, 1), &[]), 0);
+    assert_eq!(house.create(ONE, conn, ("logs", 1, 1), &[]), ErrorCode::TopicAlreadyExists.code());
     assert_eq!(produce(&mut house, ONE, conn, "logs", batch(None, &["a", "b"], 1_000)), (0, 0));
     assert_eq!(produce(&mut house, ONE, conn, "logs", batch(None, &["c"], 2_000)), (0, 2));
     let wanted = vec![(0, "a".to_owned()), (1, "b".to_owned()), (2, "c".to_owned())];
@@ -128,7 +75,7 @@ fn a_duplicate_gets_the_original_offset_even_after_a_restart() {
     let mut house = House::new(1);
     house.ready();
     let conn = house.open(ONE, 1);
-    create(&mut house, ONE, conn, "t", 1, 1);
+    house.create(ONE, conn, ("t", 1, 1), &[]);
     let request = InitProducerIdRequest { producer_id: -1, producer_epoch: -1, ..InitProducerIdRequest::default() };
     let ResponseBody::InitProducerId(id) = house.ask(ONE, conn, 4, request) else { panic!("another answer") };
     assert_eq!(id.error_code, 0);
@@ -153,14 +100,8 @@ fn three_brokers_replicate_and_outlive_their_leader() {
     let mut house = House::new(3);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, ONE, conn, "t", 1, 3), 0);
-    let leader = |house: &House| {
-        house.homes.iter().find_map(|(node, home)| {
-            let status = home.broker.status();
-            status.groups.iter().any(|group| group.group.0 != 0 && group.serving).then_some(*node)
-        })
-    };
-    let first = leader(&house).expect("a topic is created when it has a leader");
+    assert_eq!(house.create(ONE, conn, ("t", 1, 3), &[]), 0);
+    let first = house.leader();
     let conn = house.open(first, 2);
     for at in 0..20 {
         assert_eq!(produce(&mut house, first, conn, "t", batch(None, &["v"], at)), (0, at));
@@ -170,7 +111,7 @@ fn three_brokers_replicate_and_outlive_their_leader() {
     assert_eq!(produce(&mut house, other, conn, "t", batch(None, &["v"], 0)).0, ErrorCode::NotLeaderOrFollower.code());
     house.restart(first);
     house.ready();
-    let second = leader(&house).expect("ready means that every partition has a leader");
+    let second = house.leader();
     let conn = house.open(second, 4);
     assert_eq!(fetch(&mut house, second, conn, "t", 0).1.len(), 20);
     assert_eq!(produce(&mut house, second, conn, "t", batch(None, &["w"], 50)), (0, 20));
@@ -181,7 +122,7 @@ fn a_deleted_topic_is_gone_and_another_of_its_name_is_empty() {
     let mut house = House::new(1);
     house.ready();
     let conn = house.open(ONE, 1);
-    create(&mut house, ONE, conn, "t", 2, 1);
+    house.create(ONE, conn, ("t", 2, 1), &[]);
     produce(&mut house, ONE, conn, "t", batch(None, &["old"], 1));
     let request = DeleteTopicsRequest {
         topics: vec![DeleteTopicState { name: Some("t".into()), ..DeleteTopicState::default() }],
@@ -194,7 +135,7 @@ fn a_deleted_topic_is_gone_and_another_of_its_name_is_empty() {
         produce(&mut house, ONE, conn, "t", batch(None, &["lost"], 1)).0,
         ErrorCode::UnknownTopicOrPartition.code()
     );
-    assert_eq!(create(&mut house, ONE, conn, "t", 1, 1), 0);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 1), &[]), 0);
     assert_eq!(fetch(&mut house, ONE, conn, "t", 0), (0, Vec::new(), 0));
     house.restart(ONE);
     house.ready();
@@ -207,17 +148,10 @@ fn a_full_house_keeps_going_when_the_journal_wraps() {
     let mut house = House::new(3);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, ONE, conn, "t", 1, 3), 0);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 3), &[]), 0);
     let value = "x".repeat(4_000);
     for round in 0..300u32 {
-        let leader = house
-            .homes
-            .iter()
-            .find_map(|(node, home)| {
-                let groups = home.broker.status().groups;
-                groups.iter().any(|group| group.group.0 != 0 && group.serving).then_some(*node)
-            })
-            .expect("there is a leader");
+        let leader = house.leader();
         let conn = house.open(leader, 100 + u64::from(round));
         let (error, offset) = produce(&mut house, leader, conn, "t", batch(None, &[&value], 1));
         assert_eq!((error, offset), (0, i64::from(round)), "round {round}");
@@ -229,5 +163,30 @@ fn a_full_house_keeps_going_when_the_journal_wraps() {
     for home in house.homes.values() {
         let journals = home.disk.files.keys().filter(|file| file.name().starts_with("journal")).count();
         assert!(journals <= 8, "journal files are recycled, {journals} are there");
+    }
+}
+
+/// Clients read from leaders: what a follower writes need not stay in memory.
+#[test]
+fn followers_write_for_no_reader() {
+    let mut house = House::new(3);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 3), &[]), 0);
+    house.ready();
+    let leader = house.leader();
+    let conn = house.open(leader, 2);
+    house.printing = true;
+    for _ in 0..8 {
+        let (error, _) = produce(&mut house, leader, conn, "t", batch(None, &["0123456789".repeat(100).as_str()], 1));
+        assert_eq!(error, 0);
+    }
+    house.pass(Duration::from_millis(500));
+    for node in (1..=3).map(NodeId) {
+        let from = format!("{node:?} -> ");
+        let mut writes = house.log.lines().filter(|line| line.starts_with(&from) && line.contains("write segment-"));
+        let cold = |line: &str| line.ends_with(", for no reader");
+        assert!(writes.clone().count() > 0, "{node:?} writes");
+        assert!(writes.all(|line| cold(line) == (node != leader)), "{}", house.log);
     }
 }

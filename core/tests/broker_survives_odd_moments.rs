@@ -3,77 +3,16 @@
 #[path = "support/house.rs"]
 mod house;
 
-use bytes::Bytes;
+use house::requests::{batch, fetch};
 use house::{Disk, House};
 use tidelog_core::effect::Input;
-use tidelog_core::id::{ConnId, DirectoryId, FileKind, GroupId, Index, NodeId, ProducerId, ReplicaId, Term};
-use tidelog_core::kafka::batch::Builder;
+use tidelog_core::id::{DirectoryId, FileKind, GroupId, Index, NodeId, ReplicaId, Term};
 use tidelog_core::kafka::messages::*;
-use tidelog_core::kafka::{ErrorCode, Records, ResponseBody};
+use tidelog_core::kafka::{ErrorCode, ResponseBody};
 use tidelog_core::peer::{Envelope, GroupMessage, MessageKind, RaftEntry, RaftMessage};
-use tidelog_core::time::{Duration, Timestamp};
+use tidelog_core::time::Duration;
 
 const ONE: NodeId = NodeId(1);
-
-fn create(
-    house: &mut House,
-    conn: ConnId,
-    name: &str,
-    partitions: i32,
-    replicas: i16,
-    configs: &[(&str, &str)],
-) -> i16 {
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.into(),
-            num_partitions: partitions,
-            replication_factor: replicas,
-            configs: configs
-                .iter()
-                .map(|(name, value)| CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) })
-                .collect(),
-            ..CreatableTopic::default()
-        }],
-        timeout_ms: 5_000,
-        ..CreateTopicsRequest::default()
-    };
-    let ResponseBody::CreateTopics(response) = house.ask(ONE, conn, 7, request) else { panic!("another answer") };
-    response.topics[0].error_code
-}
-
-fn batch(producer: Option<(i64, i16, i32)>, value: &str) -> Bytes {
-    let mut builder = Builder::new();
-    if let Some((id, epoch, sequence)) = producer {
-        builder = builder.producer(ProducerId(id), epoch, sequence);
-    }
-    builder.push(Timestamp(1), None, Some(value.as_bytes()), &[]);
-    builder.build()
-}
-
-fn produce(house: &mut House, node: NodeId, conn: ConnId, topic: &str, records: Bytes) -> PartitionProduceResponse {
-    let request = ProduceRequest {
-        acks: -1,
-        timeout_ms: 5_000,
-        topic_data: vec![TopicProduceData {
-            name: topic.into(),
-            partition_data: vec![PartitionProduceData { index: 0, records: Some(Records(vec![records])) }],
-        }],
-        ..ProduceRequest::default()
-    };
-    let ResponseBody::Produce(response) = house.ask(node, conn, 11, request) else { panic!("another answer") };
-    response.responses[0].partition_responses[0].clone()
-}
-
-fn leader(house: &House) -> NodeId {
-    house
-        .homes
-        .iter()
-        .find_map(|(node, home)| {
-            let groups = home.broker.status().groups;
-            groups.iter().any(|group| group.group.0 != 0 && group.serving).then_some(*node)
-        })
-        .expect("there is a leader")
-}
 
 /// A client may create 10,000 partitions; the broker goes on.
 #[test]
@@ -81,7 +20,7 @@ fn a_topic_of_many_partitions_can_be_served() {
     let mut house = House::new(1);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, conn, "many", 5_100, 1, &[]), 0);
+    assert_eq!(house.create(ONE, conn, ("many", 5_100, 1), &[]), 0);
 }
 
 /// An offset beyond the end is out of range however short the client waits.
@@ -90,26 +29,8 @@ fn an_impatient_fetch_beyond_the_end_is_out_of_range() {
     let mut house = House::new(1);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, conn, "t", 1, 1, &[]), 0);
-    let request = FetchRequest {
-        max_wait_ms: 0,
-        min_bytes: 1,
-        max_bytes: 1 << 20,
-        session_epoch: -1,
-        topics: vec![FetchTopic {
-            topic: "t".into(),
-            partitions: vec![FetchPartition {
-                partition: 0,
-                fetch_offset: 100,
-                partition_max_bytes: 1 << 20,
-                ..FetchPartition::default()
-            }],
-            ..FetchTopic::default()
-        }],
-        ..FetchRequest::default()
-    };
-    let ResponseBody::Fetch(response) = house.ask(ONE, conn, 12, request) else { panic!("another answer") };
-    let code = response.responses[0].partitions[0].error_code;
+    assert_eq!(house.create(ONE, conn, ("t", 1, 1), &[]), 0);
+    let code = house.fetch(ONE, conn, "t", 100, 0).error_code;
     assert_eq!(code, ErrorCode::OffsetOutOfRange.code());
 }
 
@@ -120,10 +41,10 @@ fn a_duplicate_has_the_original_log_append_time() {
     house.ready();
     let conn = house.open(ONE, 1);
     let configs = [("message.timestamp.type", "LogAppendTime")];
-    assert_eq!(create(&mut house, conn, "t", 1, 1, &configs), 0);
-    let first = produce(&mut house, ONE, conn, "t", batch(Some((7, 0, 0)), "x"));
+    assert_eq!(house.create(ONE, conn, ("t", 1, 1), &configs), 0);
+    let first = house.produce(ONE, conn, "t", batch(Some((7, 0, 0)), &["x"], 1));
     house.pass(Duration::from_secs(3));
-    let again = produce(&mut house, ONE, conn, "t", batch(Some((7, 0, 0)), "x"));
+    let again = house.produce(ONE, conn, "t", batch(Some((7, 0, 0)), &["x"], 1));
     assert_eq!(first.base_offset, again.base_offset);
     assert_eq!(first.log_append_time_ms, again.log_append_time_ms);
 }
@@ -177,21 +98,41 @@ fn an_empty_append_that_follows_nothing_commits_nothing() {
     );
 }
 
+/// Leaders of partitions that nobody knows are forgotten before they fill the memory; those that are led are not.
+#[test]
+fn leaders_of_nothing_are_forgotten() {
+    let mut house = House::new(3);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 2), &[]), 0);
+    house.pass(Duration::from_secs(1));
+    let cluster = house.cluster(ONE);
+    let routes = |house: &House| format!("{:?}", house.homes[&ONE].broker).matches("Route {").count();
+    for round in 1..=30 {
+        let leading = (0..1_000).map(|group| (GroupId(round << 40 | group), Term(5))).collect();
+        let envelope = Envelope { cluster, from: NodeId(2), to: ONE, leading, ..Envelope::default() };
+        house.inputs.push_back((ONE, Input::Peer { from: NodeId(2), envelope }));
+        house.settle();
+        assert!(routes(&house) <= 10_100, "{} leaders are remembered in round {round}", routes(&house));
+    }
+    assert!(routes(&house) > 0 && house.homes[&ONE].broker.status().ready, "the partition has a leader");
+}
+
 /// Two of three brokers go on writing, and do not checkpoint without end, while the third is away.
 #[test]
 fn two_of_three_go_on_writing() {
     let mut house = House::new(3);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, conn, "t", 1, 3, &[]), 0);
-    let first = leader(&house);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 3), &[]), 0);
+    let first = house.leader();
     let away = house.homes.keys().copied().find(|node| *node != first).expect("three");
     house.homes.remove(&away);
     let value = "x".repeat(8_000);
     let conn = house.open(first, 2);
     let mut blobs = std::collections::BTreeSet::new();
     for round in 0..1_500 {
-        let answer = produce(&mut house, first, conn, "t", batch(None, &value));
+        let answer = house.produce(first, conn, "t", batch(None, &[&value], 1));
         let home = &house.homes[&first];
         blobs.extend(home.disk.files.keys().filter(|file| file.kind() == FileKind::State).copied());
         assert_eq!(answer.error_code, 0, "round {round}, {} state blobs written", blobs.len());
@@ -204,8 +145,8 @@ fn entries_are_carried_once() {
     let mut house = House::new(3);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, conn, "t", 1, 3, &[]), 0);
-    let first = leader(&house);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 3), &[]), 0);
+    let first = house.leader();
     let away = house.homes.keys().copied().find(|node| *node != first).expect("three");
     house.homes.remove(&away);
     let value = "x".repeat(8_000);
@@ -213,7 +154,7 @@ fn entries_are_carried_once() {
     house.printing = true;
     let mut written = 0;
     for _ in 0..120 {
-        assert_eq!(produce(&mut house, first, conn, "t", batch(None, &value)).error_code, 0);
+        assert_eq!(house.produce(first, conn, "t", batch(None, &[&value], 1)).error_code, 0);
         for line in std::mem::take(&mut house.log).lines() {
             let Some((_, rest)) = line.split_once(&format!("{first:?} -> ")) else {
                 continue;
@@ -233,20 +174,16 @@ fn late_rejections_do_not_silence_a_follower() {
     let mut house = House::new(3);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, conn, "t", 1, 3, &[]), 0);
-    let first = leader(&house);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 3), &[]), 0);
+    let first = house.leader();
     let conn = house.open(first, 2);
     for _ in 0..10 {
-        assert_eq!(produce(&mut house, first, conn, "t", batch(None, "x")).error_code, 0);
+        assert_eq!(house.produce(first, conn, "t", batch(None, &["x"], 1)).error_code, 0);
     }
     house.pass(Duration::from_secs(1));
-    let of = |house: &House, node: NodeId| {
-        let groups = house.homes[&node].broker.status().groups;
-        groups.into_iter().find(|group| group.group.0 != 0).expect("it is there")
-    };
-    let lead = of(&house, first);
+    let lead = house.partition(first);
     let other = house.homes.keys().copied().find(|node| *node != first).expect("three");
-    let follower = of(&house, other);
+    let follower = house.partition(other);
     for index in [lead.last.next(), lead.last] {
         let raft = RaftMessage {
             kind: MessageKind::AppendResponse,
@@ -268,11 +205,11 @@ fn late_rejections_do_not_silence_a_follower() {
         house.settle();
     }
     for _ in 0..3 {
-        assert_eq!(produce(&mut house, first, conn, "t", batch(None, "x")).error_code, 0);
+        assert_eq!(house.produce(first, conn, "t", batch(None, &["x"], 1)).error_code, 0);
     }
     house.pass(Duration::from_secs(20));
-    assert_eq!(of(&house, first).term, lead.term);
-    assert_eq!(of(&house, first).last, of(&house, other).last);
+    assert_eq!(house.partition(first).term, lead.term);
+    assert_eq!(house.partition(first).last, house.partition(other).last);
 }
 
 /// A connection that is gone leaves no call behind.
@@ -281,20 +218,8 @@ fn a_closed_connection_leaves_no_call() {
     let mut house = House::new(1);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, conn, "t", 1, 1, &[]), 0);
-    let request = FetchRequest {
-        max_wait_ms: 300_000,
-        min_bytes: 1,
-        max_bytes: 1 << 20,
-        session_epoch: -1,
-        topics: vec![FetchTopic {
-            topic: "t".into(),
-            partitions: vec![FetchPartition { partition_max_bytes: 1 << 20, ..FetchPartition::default() }],
-            ..FetchTopic::default()
-        }],
-        ..FetchRequest::default()
-    };
-    house.send(ONE, conn, 12, &request.into());
+    assert_eq!(house.create(ONE, conn, ("t", 1, 1), &[]), 0);
+    house.send(ONE, conn, 12, &fetch("t", 0, 300_000));
     house.inputs.push_back((ONE, Input::Closed { conn }));
     house.settle();
     house.pass(Duration::from_secs(60));
@@ -307,14 +232,14 @@ fn a_wiped_broker_does_not_vote_as_the_old_one() {
     let mut house = House::new(3);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, conn, "t", 1, 3, &[]), 0);
-    let first = leader(&house);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 3), &[]), 0);
+    let first = house.leader();
     let others: Vec<NodeId> = house.homes.keys().copied().filter(|node| *node != first).collect();
     let (wiped, late) = (others[0], others[1]);
     let asleep = house.homes.remove(&late).expect("it lives");
     let conn = house.open(first, 2);
     for _ in 0..5 {
-        assert_eq!(produce(&mut house, first, conn, "t", batch(None, "x")).error_code, 0);
+        assert_eq!(house.produce(first, conn, "t", batch(None, &["x"], 1)).error_code, 0);
     }
     house.pass(Duration::from_secs(1));
     house.homes.remove(&first);
@@ -338,7 +263,7 @@ fn no_epoch_has_no_end() {
     let mut house = House::new(1);
     house.ready();
     let conn = house.open(ONE, 1);
-    assert_eq!(create(&mut house, conn, "t", 1, 1, &[]), 0);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 1), &[]), 0);
     let request = OffsetForLeaderEpochRequest {
         replica_id: -1,
         topics: vec![OffsetForLeaderTopic {

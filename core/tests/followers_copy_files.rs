@@ -4,68 +4,21 @@
 #[path = "support/house.rs"]
 mod house;
 
-use bytes::Bytes;
 use house::House;
-use tidelog_core::broker::GroupStatus;
-use tidelog_core::id::{ConnId, GroupId, NodeId};
-use tidelog_core::kafka::batch::Builder;
-use tidelog_core::kafka::messages::*;
-use tidelog_core::kafka::{Records, ResponseBody};
+use house::requests::batch;
+use tidelog_core::id::{ConnId, NodeId};
 use tidelog_core::marks;
 use tidelog_core::peer::{CopyBody, Envelope};
-use tidelog_core::time::{Duration, Timestamp};
+use tidelog_core::time::Duration;
 
 const ONE: NodeId = NodeId(1);
 
-fn create(house: &mut House, configs: &[(&str, &str)]) {
-    let conn = house.open(ONE, 1);
-    let configs = configs
-        .iter()
-        .map(|(name, value)| CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) })
-        .collect();
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: "t".into(),
-            num_partitions: 1,
-            replication_factor: 3,
-            configs,
-            ..CreatableTopic::default()
-        }],
-        timeout_ms: 5_000,
-        ..CreateTopicsRequest::default()
-    };
-    let ResponseBody::CreateTopics(response) = house.ask(ONE, conn, 7, request) else { panic!("another answer") };
-    assert_eq!(response.topics[0].error_code, 0);
-}
-
 fn produce(house: &mut House, conn: ConnId, count: usize) {
-    let node = leader(house);
+    let node = house.leader();
     for _ in 0..count {
-        let mut builder = Builder::new();
-        builder.push(Timestamp(1), None, Some("x".repeat(3_000).as_bytes()), &[]);
-        let records: Bytes = builder.build();
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: 5_000,
-            topic_data: vec![TopicProduceData {
-                name: "t".into(),
-                partition_data: vec![PartitionProduceData { index: 0, records: Some(Records(vec![records])) }],
-            }],
-            ..ProduceRequest::default()
-        };
-        let ResponseBody::Produce(response) = house.ask(node, conn, 11, request) else { panic!("another answer") };
-        assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+        let answer = house.produce(node, conn, "t", batch(None, &[&"x".repeat(3_000)], 1));
+        assert_eq!(answer.error_code, 0);
     }
-}
-
-fn of(house: &House, node: NodeId) -> GroupStatus {
-    let groups = house.homes[&node].broker.status().groups;
-    groups.into_iter().find(|group| group.group != GroupId::CONTROLLER).expect("it is there")
-}
-
-fn leader(house: &House) -> NodeId {
-    let serves = |node: &NodeId| house.homes[node].broker.status().groups.iter().any(|g| g.group.0 != 0 && g.serving);
-    house.homes.keys().copied().find(serves).expect("there is a leader")
 }
 
 fn met(house: &House, node: NodeId, mark: &'static str) -> u32 {
@@ -76,8 +29,9 @@ fn met(house: &House, node: NodeId, mark: &'static str) -> u32 {
 fn one_away(configs: &[(&str, &str)], before: usize, meanwhile: usize) -> (House, NodeId, NodeId, house::Home) {
     let mut house = House::new(3);
     house.ready();
-    create(&mut house, configs);
-    let first = leader(&house);
+    let conn = house.open(ONE, 1);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 3), configs), 0);
+    let first = house.leader();
     let away = house.homes.keys().copied().find(|node| *node != first).expect("three");
     let conn = house.open(first, 2);
     produce(&mut house, conn, before);
@@ -88,34 +42,16 @@ fn one_away(configs: &[(&str, &str)], before: usize, meanwhile: usize) -> (House
 }
 
 fn same(house: &House, a: NodeId, b: NodeId) {
-    let (a, b) = (of(house, a), of(house, b));
+    let (a, b) = (house.partition(a), house.partition(b));
     assert_eq!((a.applied, a.digest, a.next_offset), (b.applied, b.digest, b.next_offset));
 }
 
 /// Everything that is in the partition, read from `node`, which leads.
 fn read_all(house: &mut House, node: NodeId) -> i64 {
     let conn = house.open(node, 77);
-    let (mut at, end) = (0, of(house, node).next_offset.0);
+    let (mut at, end) = (0, house.partition(node).next_offset.0);
     while at < end {
-        let request = FetchRequest {
-            max_wait_ms: 100,
-            min_bytes: 1,
-            max_bytes: 1 << 20,
-            session_epoch: -1,
-            topics: vec![FetchTopic {
-                topic: "t".into(),
-                partitions: vec![FetchPartition {
-                    partition: 0,
-                    fetch_offset: at,
-                    partition_max_bytes: 1 << 20,
-                    ..FetchPartition::default()
-                }],
-                ..FetchTopic::default()
-            }],
-            ..FetchRequest::default()
-        };
-        let ResponseBody::Fetch(response) = house.ask(node, conn, 12, request) else { panic!("another answer") };
-        let partition = &response.responses[0].partitions[0];
+        let partition = house.fetch(node, conn, "t", at, 100);
         assert_eq!(partition.error_code, 0);
         let records: Vec<u8> = partition.records.as_ref().map_or(Vec::new(), |r| r.0.concat());
         assert!(!records.is_empty(), "offset {at} can be read");
@@ -134,7 +70,7 @@ fn read_all(house: &mut House, node: NodeId) -> i64 {
 /// Lets leaders fail, one after the other, until `node` leads.
 fn until_leads(house: &mut House, node: NodeId) {
     for _ in 0..20 {
-        let first = leader(house);
+        let first = house.leader();
         if first == node {
             return;
         }
@@ -151,7 +87,7 @@ fn until_leads(house: &mut House, node: NodeId) {
 #[test]
 fn a_follower_far_behind_copies_what_it_missed() {
     let (mut house, first, away, home) = one_away(&[], 3, 80);
-    let status = of(&house, first);
+    let status = house.partition(first);
     assert!(status.last.0 - status.first.0 < 30, "memory is bounded: {status:?}");
     house.start(away, home.disk, home.boots + 1);
     house.settle();
@@ -171,7 +107,7 @@ fn a_follower_far_behind_copies_what_it_missed() {
     same(&house, first, away);
     house.restart(away);
     house.pass(Duration::from_secs(3));
-    same(&house, leader(&house), away);
+    same(&house, house.leader(), away);
     until_leads(&mut house, away);
     assert_eq!(read_all(&mut house, away), 88);
 }
@@ -236,7 +172,7 @@ fn another_leader_goes_on_where_the_first_one_left_off() {
     house.inputs.clear();
     house.loses = |_, _, _| false;
     house.pass(Duration::from_secs(6));
-    let second = leader(&house);
+    let second = house.leader();
     assert_ne!(second, first);
     same(&house, second, away);
     assert!(met(&house, away, marks::SNAPSHOT_INSTALLED) > 0);
@@ -244,6 +180,52 @@ fn another_leader_goes_on_where_the_first_one_left_off() {
     house.settle();
     house.pass(Duration::from_secs(3));
     same(&house, second, first);
+}
+
+#[test]
+fn what_a_slow_follower_will_need_next_stays_in_memory() {
+    let (mut house, first, away, home) = one_away(&[], 3, 80);
+    // Pieces of large files are lost, so that the copying lasts.
+    house.loses = |_, _, envelope: &Envelope| {
+        envelope.copies.iter().any(|copy| matches!(&copy.body, CopyBody::Piece { at, .. } if *at > 100_000))
+    };
+    house.start(away, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_millis(500));
+    let lent = house.partition(first).checkpoint;
+    let conn = house.open(first, 3);
+    produce(&mut house, conn, 17);
+    house.pass(Duration::from_millis(500));
+    let status = house.partition(first);
+    assert!(status.first <= lent.next(), "{status:?} feeds who copied up to {lent:?}");
+    // More than that is not kept, however long it takes.
+    produce(&mut house, conn, 60);
+    house.pass(Duration::from_millis(500));
+    let status = house.partition(first);
+    assert!(status.last.0 - status.first.0 < 40, "memory is bounded: {status:?}");
+    house.loses = |_, _, _| false;
+    house.pass(Duration::from_secs(5));
+    same(&house, first, away);
+}
+
+#[test]
+fn a_slow_follower_copies_once() {
+    let (mut house, first, away, home) = one_away(&[], 3, 80);
+    house.loses = |_, _, envelope: &Envelope| {
+        envelope.copies.iter().any(|copy| matches!(&copy.body, CopyBody::Piece { at, .. } if *at > 100_000))
+    };
+    house.start(away, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_millis(500));
+    let conn = house.open(first, 3);
+    for _ in 0..6 {
+        produce(&mut house, conn, 3);
+        house.pass(Duration::from_millis(200));
+    }
+    house.loses = |_, _, _| false;
+    house.pass(Duration::from_secs(5));
+    same(&house, first, away);
+    assert_eq!(met(&house, away, marks::SNAPSHOT_INSTALLED), 1, "{:?}", house.notes);
 }
 
 #[test]

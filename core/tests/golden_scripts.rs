@@ -8,12 +8,11 @@ mod house;
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use house::House;
+use house::requests::produce;
 use tidelog_core::id::NodeId;
 use tidelog_core::kafka::batch::Builder;
-use tidelog_core::kafka::messages::*;
-use tidelog_core::kafka::{Records, RequestBody, ResponseBody};
+use tidelog_core::kafka::{RequestBody, ResponseBody};
 use tidelog_core::time::{Duration, Timestamp};
 
 fn compare(name: &str, script: &str, actual: &str) {
@@ -26,41 +25,13 @@ fn compare(name: &str, script: &str, actual: &str) {
 
 fn create(house: &mut House, replicas: i16) {
     let conn = house.open(NodeId(1), 1);
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: "tides".into(),
-            num_partitions: 1,
-            replication_factor: replicas,
-            ..CreatableTopic::default()
-        }],
-        timeout_ms: 5_000,
-        ..CreateTopicsRequest::default()
-    };
-    let ResponseBody::CreateTopics(response) = house.ask(NodeId(1), conn, 7, request) else { panic!("another answer") };
-    assert_eq!(response.topics[0].error_code, 0);
-}
-
-fn leader(house: &House) -> NodeId {
-    let serves = |home: &house::Home| {
-        let groups = home.broker.status().groups;
-        groups.iter().any(|group| group.group.0 != 0 && group.serving)
-    };
-    *house.homes.iter().find(|(_, home)| serves(home)).expect("a created topic has a leader").0
+    assert_eq!(house.create(NodeId(1), conn, ("tides", 1, replicas), &[]), 0);
 }
 
 fn one_produce() -> RequestBody {
     let mut builder = Builder::new();
     builder.push(Timestamp(1_700_000_000_000), Some(b"moon"), Some(b"high water"), &[]);
-    let records: Bytes = builder.build();
-    RequestBody::Produce(ProduceRequest {
-        acks: -1,
-        timeout_ms: 5_000,
-        topic_data: vec![TopicProduceData {
-            name: "tides".into(),
-            partition_data: vec![PartitionProduceData { index: 0, records: Some(Records(vec![records])) }],
-        }],
-        ..ProduceRequest::default()
-    })
+    produce("tides", builder.build())
 }
 
 /// Three brokers, one record, `acks=all`.
@@ -71,7 +42,7 @@ fn one_produce_from_request_to_answer() {
     create(&mut house, 3);
     // Let everything come to rest, so that the script shows this record and nothing else.
     house.pass(Duration::from_secs(3));
-    let leader = leader(&house);
+    let leader = house.leader();
     let conn = house.open(leader, 7);
     house.answers.clear();
     let request = one_produce();

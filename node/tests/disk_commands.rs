@@ -37,7 +37,7 @@ fn list(disk: &mut Executor) -> Vec<(FileId, u64)> {
 }
 
 fn write(file: FileId, at: u64, bytes: Vec<Bytes>, durable: bool) -> DiskCommand {
-    DiskCommand::Write { file, at, bytes, durable }
+    DiskCommand::Write { file, at, bytes, durable, cold: false }
 }
 
 const KINDS: [FileKind; 5] =

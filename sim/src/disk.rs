@@ -253,7 +253,7 @@ impl Disk {
                     Ok(DiskOutput::Read(Bytes::copy_from_slice(&there.cache[start as usize..end as usize])))
                 }
             },
-            DiskCommand::Write { file, at, bytes, durable } => {
+            DiskCommand::Write { file, at, bytes, durable, cold: _ } => {
                 self.writes += 1;
                 let write = self.writes;
                 let there = self.files.get_mut(&file).expect("checked when issued, and removal waits for writes");

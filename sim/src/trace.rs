@@ -78,8 +78,8 @@ pub(crate) fn disk_command(digest: &mut Digest, command: &DiskCommand) {
     match command {
         DiskCommand::List => words(&[1]),
         DiskCommand::Read { file, at, len } => words(&[2, file.raw(), *at, *len]),
-        DiskCommand::Write { file, at, bytes, durable } => {
-            words(&[3, file.raw(), *at, u64::from(*durable)]);
+        DiskCommand::Write { file, at, bytes, durable, cold } => {
+            words(&[3, file.raw(), *at, u64::from(*durable), u64::from(*cold)]);
             bytes.iter().for_each(|slice| digest.bytes(slice));
         }
         DiskCommand::Sync { files } => {
@@ -95,7 +95,7 @@ pub(crate) fn disk_command(digest: &mut Digest, command: &DiskCommand) {
 /// A command for the disk without its bytes, for people.
 pub(crate) fn show_disk(command: &DiskCommand) -> String {
     match command {
-        DiskCommand::Write { file, at, bytes, durable } => {
+        DiskCommand::Write { file, at, bytes, durable, cold: _ } => {
             let len: usize = bytes.iter().map(bytes::Bytes::len).sum();
             format!("write {file} at {at} +{len}{}", if *durable { " durable" } else { "" })
         }

@@ -9,7 +9,10 @@
 //! The client is confluent-kafka for Python: 1 KiB values of noise, `acks=all`, idempotent, no compression, everything else as
 //! librdkafka has it. Each repeat is on empty directories, until `--seconds` have passed or `--gib` are produced, whichever is
 //! first, and ends when all is acknowledged. Then the page cache lets go of the data (what the nodes themselves keep in memory
-//! stays), and the same client library reads all of it back. MB are 10^6 bytes of values.
+//! stays), and the same client library reads all of it back. Then as much again is produced while another client reads what
+//! comes (*tailing*: until it has read all), and at `--rate` records a second it is measured how long after one client handed a
+//! record over another has it (*delay*; a record that was handed over late counts from when it was due). MB are 10^6 bytes of
+//! values.
 //!
 //! Of several nodes CPU, writes and syncs are added up. *Written* is what the system counts for the processes (`write_bytes`)
 //! until the last acknowledgement: what a node writes to its segments later is not in it, zeros written in advance are.
@@ -38,7 +41,9 @@ const TOPIC: &str = "end-to-end";
 const RAW_WRITE_BYTES: usize = 1024 * 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
 /// How many times what is produced must fit on the disk: three replicas, and the journals.
-const COPIES: u64 = 5;
+const COPIES: u64 = 8;
+/// For how many seconds the delay is measured at most.
+const DELAY_SECONDS: f64 = 10.0;
 
 /// Measures throughput from end to end.
 #[derive(Debug, Parser)]
@@ -54,6 +59,9 @@ struct Args {
     /// How much is produced at most, in GiB.
     #[arg(long, default_value_t = 2.0)]
     gib: f64,
+    /// At how many records a second the delay from one client to another is measured.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
     /// How often all of it is done.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
@@ -85,12 +93,15 @@ struct Sample {
     consumed: Option<f64>,
     consumer_cpu: Option<f64>,
     serving_cpu: Option<f64>,
+    tailed: Option<f64>,
+    delay_median: Option<f64>,
+    delay_p99: Option<f64>,
 }
 
 /// A line of the table: its name, and where it stands in a [`Sample`].
 type Row = (&'static str, fn(&Sample) -> Option<f64>);
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 14] = [
     ("produce MB/s", |sample| sample.produced),
     ("  over raw", |sample| sample.over_raw),
     ("  over null", |sample| sample.over_null),
@@ -102,6 +113,9 @@ const ROWS: [Row; 11] = [
     ("catch-up MB/s", |sample| sample.consumed),
     ("  client CPU-s/GB", |sample| sample.consumer_cpu),
     ("  broker CPU-s/GB", |sample| sample.serving_cpu),
+    ("tailing MB/s", |sample| sample.tailed),
+    ("delay ms, median", |sample| sample.delay_median),
+    ("  99th percentile", |sample| sample.delay_p99),
 ];
 
 const SIDES: [&str; 5] = ["raw", "null", "one node", "three nodes", "peer"];
@@ -260,7 +274,12 @@ fn exchange(
     if read.bytes < done.bytes {
         return Err(io::Error::other(format!("LOST: {} bytes were produced, {} are there", done.bytes, read.bytes)));
     }
+    let tailed = tail(args, python, bootstrap)?;
+    let (half, most) = python.delay(bootstrap, TOPIC, args.partitions, args.seconds.min(DELAY_SECONDS), args.rate)?;
     Ok(Sample {
+        tailed: Some(tailed),
+        delay_median: Some(half),
+        delay_p99: Some(most),
         broker_cpu: Some(per_gb(brokers.cpu, done.bytes)),
         syncs: Some(brokers.syncs as f64 / done.took.as_secs_f64()),
         journal_block: Some(brokers.journal_bytes as f64 / 1024.0 / brokers.journal_blocks as f64),
@@ -270,6 +289,25 @@ fn exchange(
         serving_cpu: Some(per_gb(serving.cpu, read.bytes)),
         ..produced(done)
     })
+}
+
+/// Produces while another client reads; MB/s until it has read all.
+fn tail(args: &Args, python: &Python, bootstrap: &str) -> io::Result<f64> {
+    // It has written a record to each partition before it says that it is ready.
+    let producer = python.producer(bootstrap, TOPIC, args.partitions, args.seconds, args.bytes())?;
+    let mut follower = python.follower(bootstrap, TOPIC, args.partitions)?;
+    settle(&args.dir)?;
+    let begun = Instant::now();
+    follower.begin()?;
+    let done = producer.go()?;
+    follower.tell(done.bytes)?;
+    let read = follower.done()?;
+    let took = begun.elapsed();
+    if read.bytes != done.bytes {
+        let (read, done) = (read.bytes, done.bytes);
+        return Err(io::Error::other(format!("{done} bytes were produced, {read} came")));
+    }
+    Ok(megabytes(done.bytes, took))
 }
 
 /// Writes what is dirty, and tells the page cache that none of the files is wanted.

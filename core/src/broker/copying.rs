@@ -21,6 +21,7 @@ use crate::id::{FileId, FileIds, GroupId, Index, NodeId, ReplicaId, Term};
 use crate::journal::{Mark, Ticket};
 use crate::limits::{
     COPIES_IN_MAX, COPY_PIECE_BYTES_MAX, COPY_PULLS_MAX, COPY_READS_MAX, COPY_RETRY_TICKS, LEASE_ELECTIONS,
+    LENT_WINDOW_BUDGETS,
 };
 use crate::log::{CopyId, Incoming, Lent, Manifest, Progress, Received};
 use crate::marks;
@@ -161,6 +162,11 @@ impl Copying {
 
     fn lends(&self) -> bool {
         !self.leases.is_empty()
+    }
+
+    /// What the checkpoints that are lent cover.
+    fn lent(&self) -> Vec<Index> {
+        self.leases.values().map(|lease| lease.index).collect()
     }
 }
 
@@ -376,10 +382,13 @@ impl Broker {
             }
             left -= size;
         }
+        let feeds = |replica: &&Replica| replica.copying.lends() || replica.raft.feeds_copiers();
+        let feeding = self.replicas.values().filter(feeds).count() as u64;
+        let lent_bytes = (budget.saturating_mul(LENT_WINDOW_BUDGETS) / feeding.max(1)).max(cap);
         self.window_bytes = 0;
         for (group, replica) in &mut self.replicas {
-            // Where followers copy files, only another checkpoint lets go of more.
-            if !replica.raft.trim(cap, replica.copying.lends()) {
+            // Where followers copy files, it may be that only another checkpoint lets go of more.
+            if !replica.raft.trim(cap, &replica.copying.lent(), lent_bytes) {
                 replica.begin_checkpoint();
                 self.thirsty.insert(*group);
             }

@@ -22,7 +22,7 @@ use crate::id::{GroupId, Index, NodeId, ReplicaId};
 use crate::kafka::ErrorCode;
 use crate::limits::{COPY_RETRY_TICKS, LEASE_ELECTIONS, LOST_WINDOWS_MAX};
 use crate::marks;
-use crate::peer::CopyBody;
+use crate::peer::{CopyBody, MessageKind, RaftMessage};
 use crate::raft::{Committed, Offered, Token};
 
 /// What a replica lacks, and how far it is with it.
@@ -76,11 +76,14 @@ impl Replica {
         if self.is_helpless() { ErrorCode::KafkaStorageError } else { ErrorCode::NotLeaderOrFollower }
     }
 
-    /// Whether it should hear no more entries: it can not apply them, and they would fill the memory of all. It needs files then.
-    pub(super) fn is_replete(&self, window_bytes: u64) -> bool {
-        self.healing.is_lost()
-            && self.raft.window_bytes()
-                > self.healing.began_with.saturating_add(window_bytes.saturating_mul(LOST_WINDOWS_MAX))
+    /// Whether it does as if a message had been lost: it is not to lead now, if there is a choice; and entries that it can not
+    /// apply would fill the memory of all. Who lacks too many of them is offered files.
+    pub(super) fn declines(&self, message: &RaftMessage, window_bytes: u64) -> bool {
+        if message.kind == MessageKind::TimeoutNow {
+            return self.ails();
+        }
+        let most = self.healing.began_with.saturating_add(window_bytes.saturating_mul(LOST_WINDOWS_MAX));
+        self.healing.is_lost() && !message.entries.is_empty() && self.raft.window_bytes() > most
     }
 
     /// Whether files it does not need as a follower would heal it.
@@ -192,6 +195,7 @@ impl Broker {
             }
             return;
         }
+        replica.healing.handed = false;
         let Some((node, leader)) = replica.raft.leader().filter(|(node, _)| *node != node_here) else { return };
         let at = replica.healing.ticks;
         replica.healing.ticks = at.wrapping_add(1);

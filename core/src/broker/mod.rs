@@ -4,8 +4,8 @@
 //! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
 //! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
 //! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
-//! those whose files are damaged,
-//! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
+//! those whose files are damaged, [`preferred`] gives leadership back, [`submit`] talks to the controller, [`replica`] and
+//! [`machine`] are one group and what it folds into.
 
 mod admin;
 mod config;
@@ -17,6 +17,7 @@ mod healing;
 mod machine;
 mod mark;
 mod offsets;
+mod preferred;
 mod pressure;
 mod produce;
 mod quorum;
@@ -170,6 +171,7 @@ pub struct Broker {
     writing: BTreeSet<GroupId>,
     sessions: Sessions,
     pressure: pressure::Pressure,
+    preferred: preferred::Preferred,
     next_call: u64,
     calls: BTreeMap<CallId, Call>,
     next_token: u64,
@@ -218,7 +220,9 @@ pub struct Broker {
 /// The planted bug: nothing is durable that should be before a mark names it.
 fn unsynced(command: DiskCommand) -> DiskCommand {
     match command {
-        DiskCommand::Write { file, at, bytes, durable: _ } => DiskCommand::Write { file, at, bytes, durable: false },
+        DiskCommand::Write { file, at, bytes, durable: _, cold } => {
+            DiskCommand::Write { file, at, bytes, durable: false, cold }
+        }
         DiskCommand::Sync { files: _ } => DiskCommand::Sync { files: Vec::new() },
         other => other,
     }
@@ -262,6 +266,7 @@ impl Broker {
             writing: BTreeSet::new(),
             sessions: Sessions::default(),
             pressure: pressure::Pressure::default(),
+            preferred: preferred::Preferred::default(),
             next_call: 1,
             calls: BTreeMap::new(),
             next_token: 1,

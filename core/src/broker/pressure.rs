@@ -63,7 +63,7 @@ impl Broker {
             if pressure.holding { settings.unwritten_bytes_max / 2 } else { settings.unwritten_bytes_max };
         let unwritten = pressure.unwritten_bytes > unwritten_max;
         // Without a checkpoint under way nothing would release files, however long one waited.
-        let files_busy = u64::from(settings.journal_files_busy) - u64::from(pressure.holding);
+        let files_busy = u64::from(settings.journal_files_busy).saturating_sub(pressure.holding.into());
         let unmarked = pressure.checkpointing > 0 && journal.files_needed() >= files_busy;
         let full = pressure.full > 0 || self.journal_full || journal.is_full();
         let holding = (unwritten || unmarked) && !full;

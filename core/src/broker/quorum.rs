@@ -8,7 +8,7 @@ use super::{Broker, Call, CallId, Caller};
 use crate::controller::command::{AdmitBroker, Command};
 use crate::controller::image::{Applied, Controller, Rejection};
 use crate::effect::Effects;
-use crate::id::{DirectoryId, GroupId, NodeId, TopicId};
+use crate::id::{DirectoryId, GroupId, Index, NodeId, TopicId};
 use crate::kafka::ErrorCode;
 use crate::kafka::messages::{
     AddRaftVoterRequest, AddRaftVoterResponse, DescribeQuorumListener, DescribeQuorumNode,
@@ -48,13 +48,14 @@ impl Broker {
 
     /// Takes every group led here one step further towards the members it shall have.
     pub(super) fn form_groups(&mut self) {
+        let asked = self.replicas.get(&GroupId::CONTROLLER).map_or(Index(0), |controller| controller.machine.applied);
         for group in std::mem::take(&mut self.forming) {
             let Some(target) = self.target(group) else { continue };
             let Some(replica) = self.replicas.get_mut(&group).filter(|replica| replica.raft.leading()) else {
                 continue;
             };
             if !replica.raft.is_formed(&target) {
-                replica.raft.form(&target);
+                replica.raft.form(&target, asked);
                 self.touched.insert(group);
                 self.forming.insert(group);
             }

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use super::machine::Outcome;
 use super::submit::COMMANDS_PER_ENVELOPE_MAX;
 use super::{Broker, Owner, Phase, Route, Waiting};
+use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskResult, Effect, Effects, Halt};
 use crate::event::Event;
 use crate::formation::Formation;
 use crate::id::{GroupId, Index, NodeId};
 use crate::journal::Ticket;
 use crate::kafka::ErrorCode;
-use crate::limits::ENVELOPE_PAYLOAD_BYTES_MAX;
+use crate::limits::{ENVELOPE_PAYLOAD_BYTES_MAX, STRANGE_ROUTES_MAX};
 use crate::log;
 use crate::mutants::Mutant;
 use crate::peer::Envelope;
@@ -40,6 +41,7 @@ impl Broker {
             self.heal_tick(out);
             self.scrub_tick();
             self.form_groups();
+            self.prefer(out);
             self.seal_idle_journal();
             self.submit_due(out);
             self.admin_changed = true;
@@ -47,6 +49,7 @@ impl Broker {
         if now >= self.next_gossip {
             self.next_gossip = now + self.config.settings.gossip_every;
             self.gossip();
+            self.find_heirs();
         }
         if now >= self.next_register {
             self.next_register = now + super::REGISTER_EVERY;
@@ -281,6 +284,8 @@ impl Broker {
             let log = if let Some(replica) = self.replicas.get_mut(&group) {
                 replica.copying.commands(&mut self.files, &mut wanted);
                 commands.extend(wanted.drain(..).map(|(tag, command)| (Owner::Arrival(group, tag), command)));
+                // Clients read from leaders only.
+                replica.machine.log.expect_readers(replica.raft.leading());
                 &mut replica.machine.log
             } else if let Some(parked) = self.parked.get_mut(&group) {
                 &mut parked.machine.log
@@ -378,6 +383,18 @@ impl Broker {
         }
     }
 
+    /// Leaders of partitions that are gone, or never were, make room: those that are led will be told of again.
+    fn forget_strange_routes(&mut self) {
+        if self.routes.len() < self.image().map_or(0, Image::partitions) + STRANGE_ROUTES_MAX {
+            return;
+        }
+        let mut routes = std::mem::take(&mut self.routes);
+        let image = self.image();
+        let led = |group: GroupId| image.is_some_and(|image| image.partition_of(group).is_some());
+        routes.retain(|group, _| *group == GroupId::CONTROLLER || led(*group));
+        self.routes = routes;
+    }
+
     /// Something another broker said.
     pub(super) fn peer(&mut self, from: NodeId, mut envelope: Envelope, out: &mut Effects) {
         if !self.is_ours(from, &mut envelope, out) {
@@ -392,6 +409,7 @@ impl Broker {
             }
             let known = self.routes.get(&group).is_some_and(|route| route.term >= term);
             if !known {
+                self.forget_strange_routes();
                 self.routes.insert(group, Route { node: from, term });
                 self.admin_changed = true;
                 if group == GroupId::CONTROLLER {
@@ -402,7 +420,7 @@ impl Broker {
         for message in envelope.messages {
             let group = message.group;
             if let Some(replica) = self.replicas.get_mut(&group) {
-                if !message.raft.entries.is_empty() && replica.is_replete(self.config.settings.window_bytes) {
+                if replica.declines(&message.raft, self.config.settings.window_bytes) {
                     continue;
                 }
                 if let Err(refused) = replica.raft.receive(from, message) {

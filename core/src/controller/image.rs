@@ -347,6 +347,11 @@ impl Image {
         Some((topic, *partition, &topic.partitions[usize::try_from(*partition).expect("not negative")]))
     }
 
+    /// How many partitions there are, over all topics.
+    pub fn partitions(&self) -> usize {
+        self.groups.len()
+    }
+
     /// The replicas a broker holds, ascending by group.
     pub fn replicas_on(&self, node: NodeId) -> impl Iterator<Item = (GroupId, ReplicaId)> {
         self.groups.keys().filter_map(move |group| {

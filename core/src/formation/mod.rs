@@ -248,7 +248,7 @@ impl Formation {
             }
             (Task::Writing { record, opened, file: Some(file), allocated: false }, Ok(_)) => {
                 let bytes = vec![record.encode(self.setup.directory, opened)];
-                self.wanted = Some(DiskCommand::Write { file, at: 0, bytes, durable: true });
+                self.wanted = Some(DiskCommand::Write { file, at: 0, bytes, durable: true, cold: false });
                 self.task = Task::Writing { record, opened, file: Some(file), allocated: true };
             }
             (Task::Writing { record, opened, file: Some(file), allocated: true }, Ok(_)) => {

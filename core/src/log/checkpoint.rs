@@ -204,7 +204,7 @@ impl Log {
             }
             Store::Write => {
                 let bytes = vec![blob.clone()];
-                self.issue(Op::WriteState, DiskCommand::Write { file, at: 0, bytes, durable: true }, out);
+                self.issue(Op::WriteState, DiskCommand::Write { file, at: 0, bytes, durable: true, cold: false }, out);
                 Store::Writing
             }
             Store::Allocating | Store::Writing => step,

@@ -491,8 +491,13 @@ impl Incoming {
             if let Some((place, bytes)) = self.pieces.front() {
                 let item = &self.items[*place];
                 if item.allocated {
-                    let write =
-                        DiskCommand::Write { file: item.file, at: item.at, bytes: vec![bytes.clone()], durable: false };
+                    let write = DiskCommand::Write {
+                        file: item.file,
+                        at: item.at,
+                        bytes: vec![bytes.clone()],
+                        durable: false,
+                        cold: true,
+                    };
                     let op = Op::Write { item: *place, bytes: bytes.clone() };
                     self.pieces.pop_front();
                     return self.issue(op, write, out);
@@ -527,7 +532,8 @@ impl Incoming {
             Stage::Store { manifest, blob, allocated } => {
                 let (file, len) = (manifest.state, manifest.state_len);
                 if *allocated {
-                    let write = DiskCommand::Write { file, at: 0, bytes: vec![blob.clone()], durable: true };
+                    let write =
+                        DiskCommand::Write { file, at: 0, bytes: vec![blob.clone()], durable: true, cold: false };
                     self.issue(Op::WriteState, write, out);
                 } else if !self.full {
                     self.issue(Op::AllocateState, DiskCommand::Allocate { file, len }, out);

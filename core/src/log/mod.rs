@@ -134,6 +134,8 @@ pub struct Log {
     /// Files that do not hold what was written to them, and what was seen of that.
     damaged: BTreeMap<FileId, String>,
     scrub: Option<damage::Scrub>,
+    /// Somebody may read what is written now.
+    has_readers: bool,
     condition: Condition,
 }
 
@@ -163,6 +165,7 @@ impl Log {
             tail: Tail::default(),
             written: Offset(0),
             unwritten_bytes: 0,
+            has_readers: true,
             flush_to: Offset(0),
             appended_bytes: 0,
             marked_bytes: 0,
@@ -293,6 +296,11 @@ impl Log {
     /// How many bytes were appended that no marked checkpoint covers: they would have to be applied again.
     pub fn unsynced_bytes(&self) -> u64 {
         self.appended_bytes - self.marked_bytes
+    }
+
+    /// Says whether clients read here: what is written while they do not is not worth memory once it is stored.
+    pub fn expect_readers(&mut self, expected: bool) {
+        self.has_readers = expected;
     }
 
     /// How many bytes the tail holds in memory.

@@ -153,7 +153,13 @@ impl Log {
         if end <= allocated {
             self.writing = true;
             let op = Op::WriteSegment { base, bytes: gathered.bytes, next: gathered.next };
-            let command = DiskCommand::Write { file, at: written, bytes: gathered.slices, durable: false };
+            let command = DiskCommand::Write {
+                file,
+                at: written,
+                bytes: gathered.slices,
+                durable: false,
+                cold: !self.has_readers,
+            };
             self.issue(op, command, out);
         }
         let step =
@@ -191,7 +197,7 @@ impl Log {
             }
             IndexStep::Write => {
                 let bytes = vec![job.bytes.clone()];
-                (Op::WriteIndex, DiskCommand::Write { file: job.file, at: 0, bytes, durable: false })
+                (Op::WriteIndex, DiskCommand::Write { file: job.file, at: 0, bytes, durable: false, cold: false })
             }
             IndexStep::Waiting => return,
         };

@@ -32,6 +32,8 @@ pub struct Conf {
     pub learners_next: Vec<ReplicaId>,
     /// Whether a joint configuration is left as soon as it is committed.
     pub auto_leave: bool,
+    /// How far into the controller's log those had read who asked for what led here; zero if nobody was asked.
+    pub asked: Index,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -52,6 +54,8 @@ struct Wire {
     learners_next: Vec<u64>,
     #[prost(bool, tag = "8")]
     auto_leave: bool,
+    #[prost(uint64, tag = "9")]
+    asked: u64,
 }
 
 const VERSION: u32 = 1;
@@ -89,6 +93,7 @@ impl Conf {
             outgoing: raw(&self.outgoing),
             learners_next: raw(&self.learners_next),
             auto_leave: self.auto_leave,
+            asked: self.asked.0,
         };
         wire.encode_to_vec().into()
     }
@@ -112,6 +117,7 @@ impl Conf {
             outgoing: ids(wire.outgoing),
             learners_next: ids(wire.learners_next),
             auto_leave: wire.auto_leave,
+            asked: Index(wire.asked),
         };
         conf.judge().map(|()| conf)
     }
@@ -158,7 +164,7 @@ impl Conf {
     }
 
     /// The configuration that the crate says it is now; `places` tells where replicas are.
-    pub(super) fn from_raft(state: &ConfState, places: impl Fn(ReplicaId) -> Option<NodeId>) -> Self {
+    pub(super) fn from_raft(state: &ConfState, asked: Index, places: impl Fn(ReplicaId) -> Option<NodeId>) -> Self {
         let mut conf = Self {
             nodes: Vec::new(),
             voters: sorted(&state.voters),
@@ -166,6 +172,7 @@ impl Conf {
             outgoing: sorted(&state.voters_outgoing),
             learners_next: sorted(&state.learners_next),
             auto_leave: state.auto_leave,
+            asked,
         };
         let named: BTreeSet<ReplicaId> =
             conf.voters.iter().chain(&conf.learners).chain(&conf.outgoing).copied().collect();
@@ -221,6 +228,7 @@ mod tests {
         joint.outgoing = vec![ReplicaId(4), ReplicaId(9)];
         joint.learners_next = vec![ReplicaId(4)];
         joint.auto_leave = true;
+        joint.asked = Index(77);
         assert_eq!(Conf::decode(joint.encode()), Ok(joint));
     }
 }

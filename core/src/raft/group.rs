@@ -1,34 +1,34 @@
-//! One replica of one group: what it proposes, holds, persists, commits and says.
+//! One replica of one group: how it comes to life, its time and its role, and the pump that carries everything through the
+//! crate in one order.
+//!
+//! What it says, what it is asked, what of it is durable, who its members are and the files that stand for its log have a room
+//! each below. Promises are bullets on [`Group`]. Does not know what an entry says, or what time it is.
+
+mod asked;
+mod disk;
+mod members;
+mod messages;
+mod snapshot;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, HardState as RaftHardState, Message, MessageType};
-use raft::{RawNode, SnapshotStatus, StateRole};
+use raft::{RawNode, StateRole};
 
-use super::change::{Change, Member};
+use self::disk::{Write, entry_from_journal, entry_to_journal};
 use super::conf::Conf;
-use super::fence::{self, Offered, Refused};
-use super::terms::{Admission, Committed, Output, Recovered, Role, Setup, Token};
-use super::window::{self, Window};
+use super::fence;
+use super::terms::{Committed, Output, Recovered, Role, Setup, Token};
+use super::window::Window;
 use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{GroupId, Index, NodeId, ReplicaId, Term};
 use crate::journal::{self, Journal, Ticket};
 use crate::marks;
 use crate::mutants::Mutant;
-use crate::peer::{GroupMessage, RaftMessage};
 use crate::rng::mix;
 
-/// Something given to the journal, and what waits for it.
-#[derive(Debug)]
-struct Write {
-    ticket: Ticket,
-    ready: u64,
-    hard: Option<(Term, ReplicaId)>,
-    last: Option<(Index, Term)>,
-    messages: Vec<Message>,
-}
+pub(super) use self::disk::entry_digest;
 
 /// One replica of a group.
 ///
@@ -60,6 +60,8 @@ pub struct Group {
     conf_index: Index,
     /// Where replicas are that this one has to do with: members, and those it was told of.
     places: BTreeMap<ReplicaId, NodeId>,
+    /// Of those, the ones that nobody told it of but themselves: one for each node, and nodes are members of the cluster.
+    strangers: BTreeMap<NodeId, ReplicaId>,
     /// A snapshot's mark is on its way to the disk.
     frozen: bool,
     /// Its state machine has lost its state: it votes and holds entries, and never campaigns.
@@ -88,8 +90,6 @@ const MESSAGES_INFLIGHT_MAX: usize = 64;
 const UNCOMMITTED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The most bytes of committed entries given out at once.
 const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// A learner that lacks no more entries than this of what is committed may vote.
-const CAUGHT_UP_WITHIN: u64 = 64;
 
 impl Group {
     /// A replica at the start of a life. `recovered.applied` is what its state machine has applied already.
@@ -152,6 +152,7 @@ impl Group {
             conf,
             conf_index: if recovered_conf { recovered.base.0 } else { Index(0) },
             places,
+            strangers: BTreeMap::new(),
             frozen: false,
             barred: false,
         };
@@ -194,6 +195,11 @@ impl Group {
         matches!(self.role, Role::Leading { .. })
     }
 
+    /// Whether the crate has it lead: before the next pump already, when [`Group::leading`] knows of it.
+    fn is_elected(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
     /// What it knows to be committed.
     pub fn commit(&self) -> Index {
         Index(self.raw.raft.raft_log.committed)
@@ -204,64 +210,9 @@ impl Group {
         self.applied
     }
 
-    /// What of its log is durable.
-    pub fn persisted(&self) -> Index {
-        self.persisted
-    }
-
-    /// The entry before the first one in memory.
-    pub fn base(&self) -> (Index, Term) {
-        self.raw.store().base()
-    }
-
     /// The end of its log.
     pub fn last(&self) -> Index {
         Index(self.raw.raft.raft_log.last_index())
-    }
-
-    /// The entries in memory after `after`, as the journal holds them.
-    pub fn entries_after(&self, after: Index) -> Vec<journal::Entry> {
-        self.raw.store().entries_after(after).map(entry_to_journal).collect()
-    }
-
-    /// The configuration it goes by.
-    pub fn conf(&self) -> &Conf {
-        &self.conf
-    }
-
-    /// What its entries in memory take, in bytes of the budget.
-    pub fn window_bytes(&self) -> u64 {
-        self.raw.store().bytes()
-    }
-
-    /// How many voters hold the entry at `index` durably (meaningful on a leader).
-    pub fn holders(&self, index: Index) -> usize {
-        let voter = |id: u64| self.conf.voters.contains(&ReplicaId(id));
-        self.raw.raft.prs().iter().filter(|(id, progress)| voter(**id) && progress.matched >= index.0).count()
-    }
-
-    /// What a member is known to hold durably; only a leader knows of others.
-    pub fn matched(&self, replica: ReplicaId) -> Option<Index> {
-        if replica == self.setup.replica {
-            return Some(self.persisted);
-        }
-        let progress = self.raw.raft.prs().get(replica.0).filter(|_| self.leading())?;
-        Some(Index(progress.matched))
-    }
-
-    /// How many voters the group has; of a joint configuration, the larger half.
-    pub fn voters(&self) -> usize {
-        self.conf.voters.len().max(self.conf.outgoing.len())
-    }
-
-    /// Whether it votes, and no other configuration than the one it votes in is decided by.
-    pub fn votes(&self) -> bool {
-        self.conf.voters.contains(&self.setup.replica) && self.conf.outgoing.is_empty()
-    }
-
-    fn sole_voter(&self) -> bool {
-        let own = self.setup.replica;
-        self.conf.voters == [own] && self.conf.outgoing.iter().all(|replica| *replica == own)
     }
 
     /// raft-rs redraws its election timeout from a thread's random numbers in many places: whatever it drew is replaced
@@ -324,341 +275,6 @@ impl Group {
         }
     }
 
-    /// Asks the member that is furthest, of those heard of lately, to take over (section 3.10 of Ongaro's dissertation); until
-    /// it does, or time is up, proposals are refused. False if this replica does not lead, or there is nobody to ask.
-    pub fn hand_over(&mut self) -> bool {
-        if !self.leading() {
-            return false;
-        }
-        if self.raw.raft.lead_transferee.is_some() {
-            return true;
-        }
-        let own = self.setup.replica.0;
-        let progress = self.raw.raft.prs();
-        // Not to who leaves: in a joint configuration only the incoming half is of use.
-        let voters = progress.iter().filter(|(id, _)| **id != own && self.conf.voters.contains(&ReplicaId(**id)));
-        let heir =
-            voters.filter(|(_, progress)| progress.recent_active).max_by_key(|(id, progress)| (progress.matched, **id));
-        let Some(heir) = heir.map(|(id, _)| *id) else {
-            return false;
-        };
-        self.raw.transfer_leader(heir);
-        self.set_timeout();
-        true
-    }
-
-    /// Whether something of it is on its way to the disk.
-    pub fn waits_for_disk(&self) -> bool {
-        !self.writes.is_empty() || !self.held.is_empty()
-    }
-
-    /// A message from a member at `node`.
-    pub fn receive(&mut self, node: NodeId, message: GroupMessage) -> Result<(), Refused> {
-        let GroupMessage { group, from, to, raft } = message;
-        self.acquainted(node, group, from, to)?;
-        self.places.entry(from).or_insert(node);
-        if self.frozen {
-            // As good as lost: what it would be answered is about to change.
-            return Ok(());
-        }
-        let leading = self.leading().then(|| self.term());
-        let message = fence::inward(raft, from, to, self.last(), leading)?;
-        // What a member is known to hold it can not refuse: a late answer to an earlier probe would send the crate looking for
-        // entries that were let go of.
-        let matched = self.raw.raft.prs().get(from.0).map_or(0, |progress| progress.matched);
-        if self.leading()
-            && message.get_msg_type() == MessageType::MsgAppendResponse
-            && message.reject
-            && message.index <= matched
-        {
-            return Ok(());
-        }
-        if message.get_msg_type() == MessageType::MsgTimeoutNow {
-            // raft-rs asserts that a sole voter that wins has nothing unpersisted.
-            if self.sole_voter() {
-                return Err(Refused::Malformed);
-            }
-            if self.barred {
-                return Ok(());
-            }
-            self.campaigns += 1;
-            self.invited = true;
-        }
-        if self.setup.mutants.planted(Mutant::DuplicateAppendTruncates) {
-            self.cut_what_follows(&message);
-        }
-        // Errors are messages the crate does not care for; they change nothing.
-        let _ = self.raw.step(message);
-        self.set_timeout();
-        Ok(())
-    }
-
-    /// Whether something from another replica comes from a member and is for this one.
-    ///
-    /// # Errors
-    /// If it does not.
-    pub fn acquainted(&self, node: NodeId, group: GroupId, from: ReplicaId, to: ReplicaId) -> Result<(), Refused> {
-        // Who is not a member yet may know less of the members than they know of it.
-        let new = !self.conf.contains(self.setup.replica);
-        let member = self.places.get(&from).map_or(new, |place| *place == node);
-        let ours = group == self.setup.group && to == self.setup.replica && from != to;
-        if ours && member { Ok(()) } else { Err(Refused::Stranger) }
-    }
-
-    /// A leader at `node` offers the files of a checkpoint.
-    ///
-    /// # Errors
-    /// If it is not to be listened to.
-    pub fn offered(
-        &mut self,
-        node: NodeId,
-        from: ReplicaId,
-        to: ReplicaId,
-        offer: &Offered,
-    ) -> Result<Admission, Refused> {
-        self.acquainted(node, self.setup.group, from, to)?;
-        self.places.entry(from).or_insert(node);
-        if self.frozen {
-            return Ok(Admission::Held);
-        }
-        if offer.term < self.term() {
-            return Ok(Admission::Late);
-        }
-        // What is committed is the same everywhere; the crate takes the word of a snapshot that says otherwise.
-        let known = (offer.index == self.commit()).then(|| self.raw.store().term_at(offer.index)).flatten();
-        let contradicts = known.is_some_and(|known| known != offer.index_term);
-        if (self.leading() && offer.term == self.term()) || !offer.conf.contains(to) || contradicts {
-            return Err(Refused::Malformed);
-        }
-        if self.needs(offer.index, offer.index_term) || self.setup.mutants.planted(Mutant::SnapshotRegress) {
-            return Ok(Admission::Wanted);
-        }
-        // Nothing is to be copied; the crate tells the leader so.
-        self.step_snapshot(from, offer.term, offer.index, offer.index_term, &offer.conf);
-        Ok(Admission::Held)
-    }
-
-    /// Whether this entry is neither in its log nor covered by what is committed.
-    pub fn needs(&self, index: Index, term: Term) -> bool {
-        index > self.commit() && self.raw.store().term_at(index) != Some(term)
-    }
-
-    /// Whether its log, as far as it is in memory, says the same of this entry.
-    pub fn agrees(&self, index: Index, term: Term) -> bool {
-        self.raw.store().term_at(index).is_none_or(|here| here == term)
-    }
-
-    /// Whether a snapshot that a leader of `leader_term` offered can be installed now.
-    pub fn installable(&self, leader_term: Term, index: Index, term: Term) -> bool {
-        let regress = self.setup.mutants.planted(Mutant::SnapshotRegress);
-        // What came in and was not carried through the crate yet is looked at first: it may hold what the snapshot does, and
-        // nothing of it would become durable any more.
-        let settled = !self.raw.has_ready();
-        let follows = !self.leading() && leader_term == self.term();
-        !self.frozen && settled && follows && (self.needs(index, term) || regress)
-    }
-
-    /// The mark of a snapshot is on its way to the disk: nothing of the group moves until [`Group::install`].
-    pub fn freeze(&mut self) {
-        assert!(!self.frozen && !self.leading(), "only a follower installs, one snapshot at a time");
-        self.frozen = true;
-    }
-
-    /// The mark of a snapshot is durable, and the state machine is what it says: the log begins anew behind it.
-    pub fn install(&mut self, from: ReplicaId, offer: &Offered, journal: &mut Journal, output: &mut Output) {
-        assert!(self.frozen && self.writes.is_empty(), "what was written before the mark is durable");
-        self.frozen = false;
-        self.step_snapshot(from, offer.term, offer.index, offer.index_term, &offer.conf);
-        let mut ready = self.raw.ready();
-        let number = ready.number();
-        let restored = ready.snapshot().get_metadata().index == offer.index.0;
-        if restored {
-            self.raw.mut_store().restore(offer.index, offer.index_term, offer.conf.to_raft());
-        } else {
-            assert!(self.setup.mutants.planted(Mutant::SnapshotRegress), "what is installable is restored");
-        }
-        if let Some(hard) = ready.hs() {
-            // Term and vote are those of the frozen group: only the commit index is new.
-            let (term, vote, commit) = (Term(hard.term), ReplicaId(hard.vote), Index(hard.commit));
-            journal.hard_state(self.setup.group, journal::HardState { term, vote, commit }, true);
-        }
-        let messages = ready.take_persisted_messages();
-        self.raw.advance_append_async(ready);
-        self.raw.on_persist_ready(number);
-        if restored {
-            self.raw.advance_apply_to(offer.index.0);
-        }
-        self.set_timeout();
-        self.conf = offer.conf.clone();
-        self.conf_index = offer.index;
-        self.places.extend(offer.conf.nodes.iter().map(|(node, replica)| (*replica, *node)));
-        self.applied = offer.index;
-        self.persisted = offer.index;
-        self.say(messages, output);
-    }
-
-    fn step_snapshot(&mut self, from: ReplicaId, leader_term: Term, index: Index, term: Term, conf: &Conf) {
-        let mut message = Message::default();
-        message.set_msg_type(MessageType::MsgSnapshot);
-        message.from = from.0;
-        message.to = self.setup.replica.0;
-        message.term = leader_term.0;
-        message.set_snapshot(window::snapshot(index, term, conf.to_raft()));
-        let _ = self.raw.step(message);
-        self.set_timeout();
-    }
-
-    /// What became of the snapshot that a member was offered.
-    pub fn report_snapshot(&mut self, to: ReplicaId, installed: bool) {
-        let status = if installed { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
-        self.raw.report_snapshot(to.0, status);
-        self.set_timeout();
-    }
-
-    /// Whether a member is known to hold everything up to `index` durably (meaningful on a leader).
-    pub fn has_matched(&self, member: ReplicaId, index: Index) -> bool {
-        self.raw.raft.prs().get(member.0).is_some_and(|progress| progress.matched >= index.0)
-    }
-
-    /// A checkpoint is durable: it can be offered.
-    pub fn checkpointed(&mut self, index: Index, term: Term, conf: &Conf) {
-        self.raw.mut_store().set_checkpoint(index, term, conf.to_raft());
-    }
-
-    /// Whether a member waits for a checkpoint that can be offered.
-    pub fn lacks_checkpoint(&self) -> bool {
-        self.leading() && self.raw.store().lacks_checkpoint()
-    }
-
-    /// The planted bug: whatever follows the entries of an append is thrown away, even when all of them are held already.
-    fn cut_what_follows(&mut self, message: &Message) {
-        let current = message.term == self.raw.raft.term;
-        let log = &mut self.raw.raft.raft_log;
-        let Some(first) = message.entries.first() else { return };
-        if message.get_msg_type() == MessageType::MsgAppend
-            && current
-            && first.index > log.committed
-            && first.index <= log.last_index()
-            && log.match_term(message.index, message.log_term)
-        {
-            log.append(&message.entries);
-            log.persisted = log.persisted.min(first.index - 1);
-        }
-    }
-
-    /// Offers an entry for the log. Answered by [`Output`]: committed with this token, or lost. Only while serving.
-    pub fn propose(&mut self, token: Token, context: Bytes, data: Bytes) {
-        assert!(self.serving(), "only a serving leader proposes");
-        let mut entry = Entry::default();
-        entry.context = context;
-        entry.data = data;
-        self.proposals.push((token, entry));
-    }
-
-    /// Asks whether what is applied now (or soon) is what a reader may see: one round for all reads of a step.
-    pub fn read(&mut self, token: Token) {
-        self.reads.push(token);
-    }
-
-    fn flush_proposals(&mut self, output: &mut Output) {
-        if self.proposals.is_empty() {
-            return;
-        }
-        let (tokens, entries): (Vec<Token>, Vec<Entry>) = std::mem::take(&mut self.proposals).into_iter().unzip();
-        let first = self.last().0 + 1;
-        let mut message = Message::default();
-        message.set_msg_type(MessageType::MsgPropose);
-        message.from = self.setup.replica.0;
-        message.entries = entries.into();
-        let taken = self.leading() && self.raw.raft.step(message).is_ok();
-        self.set_timeout();
-        if !taken {
-            output.lost.extend(tokens);
-            return;
-        }
-        let term = self.term();
-        for (token, index) in tokens.into_iter().zip(first..) {
-            self.pending.insert(Index(index), (term, token));
-        }
-    }
-
-    fn flush_reads(&mut self, output: &mut Output) {
-        if self.reads.is_empty() {
-            return;
-        }
-        if !self.serving() {
-            output.unreadable.append(&mut self.reads);
-            return;
-        }
-        let round = self.next_round;
-        self.next_round += 1;
-        self.rounds.insert(round, std::mem::take(&mut self.reads));
-        self.raw.read_index(round.to_be_bytes().to_vec());
-        self.set_timeout();
-    }
-
-    /// Tells where replicas are that shall be, or were lately, members: a leader may be heard of before the entry that made it one.
-    pub fn introduce(&mut self, members: impl IntoIterator<Item = (NodeId, ReplicaId)>) {
-        self.places.extend(members.into_iter().map(|(node, replica)| (replica, node)));
-    }
-
-    /// Whether the configuration is what it shall be.
-    pub fn is_formed(&self, target: &[Member]) -> bool {
-        Change::is_there(&self.conf, target)
-    }
-
-    /// Takes the next step to the members the group shall have, if it leads and there is one to be taken now.
-    pub fn form(&mut self, target: &[Member]) {
-        // A change that the crate refuses becomes an empty entry without a word: it is asked only when it will not.
-        if !self.serving() || self.raw.raft.has_pending_conf() || self.raw.raft.lead_transferee.is_some() {
-            return;
-        }
-        let (progress, commit) = (self.raw.raft.prs(), self.commit());
-        let caught_up = |replica: ReplicaId| {
-            progress
-                .get(replica.0)
-                .is_some_and(|one| one.matched.saturating_add(CAUGHT_UP_WITHIN) >= commit.0 && one.matched > 0)
-        };
-        let Some(change) = Change::towards(&self.conf, target, self.setup.replica, caught_up) else {
-            return;
-        };
-        let mut entry = Entry::default();
-        entry.set_entry_type(EntryType::EntryConfChangeV2);
-        entry.data = change.encode();
-        let mut message = Message::default();
-        message.set_msg_type(MessageType::MsgPropose);
-        message.from = self.setup.replica.0;
-        message.entries = vec![entry].into();
-        // Refused for want of room: it is tried again.
-        let _ = self.raw.step(message);
-        self.set_timeout();
-    }
-
-    /// Tells those who watch which configuration the group goes by.
-    pub fn tell(&self, events: &mut Effects) {
-        self.conf.tell(self.setup.group, self.conf_index, events);
-    }
-
-    /// A change is committed: from here on the group goes by the next configuration.
-    fn reform(&mut self, entry: &Entry) {
-        let change = Change::decode(entry.data.clone()).expect("what is in the log was judged");
-        self.places.extend(change.nodes.iter().map(|(node, replica)| (*replica, *node)));
-        // A change that does not fit changes nothing, on every replica alike.
-        if let Ok(state) = self.raw.apply_conf_change(&change.to_raft()) {
-            self.conf = Conf::from_raft(&state, |replica| self.places.get(&replica).copied());
-            self.raw.mut_store().set_conf(state);
-        }
-        self.conf_index = Index(entry.index);
-        let own = self.setup.replica;
-        let votes = self.conf.voters.contains(&own) || self.conf.outgoing.contains(&own);
-        if self.raw.raft.state == StateRole::Leader && !votes {
-            // Elected by the outgoing half. raft-rs would let it lead on, and panic once it hears what it has persisted.
-            let term = self.raw.raft.term;
-            self.raw.raft.become_follower(term, 0);
-        }
-        self.set_timeout();
-    }
-
     /// Carries everything that came in through the crate: to the journal, to the members, to the state machine.
     pub fn pump(&mut self, journal: &mut Journal, events: &mut Effects, output: &mut Output) {
         if self.frozen {
@@ -673,13 +289,6 @@ impl Group {
             self.note_role(events, output);
         }
         self.release_reads(output);
-    }
-
-    fn release_reads(&mut self, output: &mut Output) {
-        let applied = self.applied;
-        let (readable, waiting) = std::mem::take(&mut self.confirmed).into_iter().partition(|(at, _)| *at <= applied);
-        self.confirmed = waiting;
-        output.readable.extend(Vec::into_iter(readable).flat_map(|(_, tokens)| tokens));
     }
 
     fn pump_once(&mut self, journal: &mut Journal, events: &mut Effects, output: &mut Output) {
@@ -776,69 +385,6 @@ impl Group {
         }
     }
 
-    /// The journal has become durable up to here.
-    pub fn durable(&mut self, durable: Ticket, events: &mut Effects, output: &mut Output) {
-        let mut done = Vec::new();
-        while self.writes.front().is_some_and(|write| write.ticket <= durable) {
-            done.extend(self.writes.pop_front());
-        }
-        if self.setup.mutants.planted(Mutant::PersistedIgnoresTerm) {
-            let written = done.iter().filter_map(|write| write.last).map(|(index, _)| index).max();
-            while self.writes.front().is_some_and(|write| write.last.is_some_and(|(last, _)| Some(last) <= written)) {
-                done.extend(self.writes.pop_front());
-            }
-        }
-        self.persisted_by(done, events, output);
-        if !self.held.is_empty() && self.hard_ticket.is_none_or(|ticket| ticket <= durable) {
-            let held = std::mem::take(&mut self.held);
-            self.say(held, output);
-        }
-    }
-
-    /// The crate hears of persistence before the messages that waited for it leave.
-    fn persisted_by(&mut self, done: Vec<Write>, events: &mut Effects, output: &mut Output) {
-        let Some(newest) = done.last() else { return };
-        self.raw.on_persist_ready(newest.ready);
-        self.set_timeout();
-        for write in done {
-            if let Some((term, vote)) = write.hard {
-                events.event(Event::HardStatePersisted { group: self.setup.group, term, vote });
-            }
-            if let Some((index, term)) = write.last
-                && self.raw.store().term_at(index) == Some(term)
-            {
-                self.persisted = self.persisted.max(index);
-                events.event(Event::Persisted { group: self.setup.group, index, term });
-            }
-            self.say(write.messages, output);
-        }
-    }
-
-    fn say(&mut self, messages: Vec<Message>, output: &mut Output) {
-        for message in messages {
-            let node_of = |to: ReplicaId| self.places.get(&to).copied();
-            if message.get_msg_type() == MessageType::MsgSnapshot {
-                // Held back: the files travel first.
-                let to = ReplicaId(message.to);
-                output
-                    .snapshots
-                    .extend(node_of(to).filter(|_| message.term == self.raw.raft.term).map(|node| (node, to)));
-                continue;
-            }
-            let Some((to, raft)) = fence::outward(message) else {
-                continue;
-            };
-            if let Some(node) = node_of(to) {
-                output.messages.push((node, self.addressed(to, raft)));
-            }
-        }
-    }
-
-    fn addressed(&self, to: ReplicaId, raft: RaftMessage) -> GroupMessage {
-        let Setup { group, replica, .. } = self.setup;
-        GroupMessage { group, from: replica, to, raft }
-    }
-
     /// The state machine has applied everything up to here.
     pub fn applied(&mut self, index: Index, events: &mut Effects, output: &mut Output) {
         assert!(index >= self.applied, "applied never goes back");
@@ -855,28 +401,9 @@ impl Group {
         self.release_reads(output);
     }
 
-    /// Lets go of entries that are applied and that no member needs any more, as far as a leader knows that.
-    pub fn release(&mut self) {
-        if self.leading() {
-            let least = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min().unwrap_or(0);
-            let to = self.applied.min(Index(least));
-            self.raw.mut_store().release(to);
-        }
-    }
-
-    /// Lets go of applied entries until those in memory take at most `keep_bytes`. A leader whose followers copy files keeps
-    /// what follows its checkpoint, or they would never catch up. False if it keeps more for that alone.
-    pub fn trim(&mut self, keep_bytes: u64, lending: bool) -> bool {
-        let store = self.raw.store();
-        let bound = (self.leading() && (lending || store.is_wanted())).then(|| store.checkpoint().unwrap_or_default());
-        let to = bound.map_or(self.applied, |bound| bound.min(self.applied));
-        self.raw.mut_store().trim(to, keep_bytes);
-        self.window_bytes() <= keep_bytes || to == self.applied
-    }
-
     fn note_role(&mut self, events: &mut Effects, output: &mut Output) {
         let term = self.term();
-        let leading = self.raw.raft.state == StateRole::Leader;
+        let leading = self.is_elected();
         if leading == self.leading() && (!leading || term == self.role_term) {
             self.role_term = term;
             return;
@@ -927,31 +454,4 @@ impl Group {
             assert!(self.pending.is_empty(), "only a leader has proposals of its own");
         }
     }
-}
-
-/// A digest of an entry that costs little: a batch's own header holds the checksum of its payload.
-pub(crate) fn entry_digest(context: &[u8], data: &[u8]) -> u64 {
-    let head = &data[..data.len().min(64)];
-    let sum = crc32c::crc32c_append(crc32c::crc32c(context), head);
-    mix((u64::from(sum) << 32) ^ data.len() as u64)
-}
-
-fn entry_to_journal(entry: &Entry) -> journal::Entry {
-    journal::Entry {
-        index: Index(entry.index),
-        term: Term(entry.term),
-        kind: fence::entry_kind(entry.get_entry_type()),
-        context: entry.context.clone(),
-        data: entry.data.clone(),
-    }
-}
-
-fn entry_from_journal(entry: journal::Entry) -> Entry {
-    let mut raft = Entry::default();
-    raft.index = entry.index.0;
-    raft.term = entry.term.0;
-    raft.context = entry.context;
-    raft.data = entry.data;
-    raft.set_entry_type(fence::entry_type(entry.kind));
-    raft
 }

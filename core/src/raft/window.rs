@@ -102,6 +102,11 @@ impl Window {
         }
     }
 
+    /// What the entries after `index` take.
+    pub(super) fn bytes_after(&self, index: Index) -> u64 {
+        self.entries_after(index).map(bytes_of).sum()
+    }
+
     /// What the entries take.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
@@ -127,9 +132,20 @@ impl Window {
         self.wanted.set(self.wanted.get().saturating_sub(1));
     }
 
-    /// Whether a member asked for files lately.
+    /// Whether a member asked for files lately, or came back with them.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted.get() > 0
+    }
+
+    /// The member that asked, if that was lately.
+    pub(super) fn wanted_by(&self) -> Option<u64> {
+        self.is_wanted().then(|| self.wanted_by.get())
+    }
+
+    /// A member has asked for files, or has them now and needs what follows.
+    pub(super) fn want(&self, by: u64) {
+        self.wanted.set(WANTED_TICKS);
+        self.wanted_by.set(by);
     }
 
     /// The checkpoint that can be offered to this member: what follows it is in memory, and it knows of the member.
@@ -211,8 +227,7 @@ impl Storage for Window {
     }
 
     fn snapshot(&self, request_index: u64, to: u64) -> Result<Snapshot> {
-        self.wanted.set(WANTED_TICKS);
-        self.wanted_by.set(to);
+        self.want(to);
         let Some((index, term, conf)) = self.offerable(to).filter(|checkpoint| checkpoint.0.0 >= request_index) else {
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         };

@@ -57,7 +57,7 @@ impl Disk {
 
     /// The write reaches the page cache. Durability is given by [`Disk::finish`].
     pub fn begin(&mut self, command: &DiskCommand) {
-        if let DiskCommand::Write { file, at, bytes, durable } = command {
+        if let DiskCommand::Write { file, at, bytes, durable, cold: _ } = command {
             let cache = &mut self.files.get_mut(file).expect("written files exist").cache;
             let len: usize = bytes.iter().map(Bytes::len).sum();
             self.writes.push((*file, *at, len as u64, *durable));

@@ -83,7 +83,7 @@ impl Disk {
                 }
             }
             DiskCommand::Write { .. } if self.fail_writes => Err(DiskError::Io("no".into())),
-            DiskCommand::Write { file, at, bytes, durable } => {
+            DiskCommand::Write { file, at, bytes, durable, cold: _ } => {
                 let file = self.files.get_mut(&file).expect("written without a file");
                 let bytes = bytes.concat();
                 file.write(at as usize, &bytes);

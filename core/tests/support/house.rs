@@ -3,6 +3,8 @@
 //! Prints what it carries out, for golden scripts. Everything passes as bytes, through the functions a host calls.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of the house")]
 
+pub mod requests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
@@ -38,7 +40,7 @@ impl Disk {
                 let to = (at + len).min(bytes.len() as u64) as usize;
                 Ok(DiskOutput::Read(Bytes::copy_from_slice(&bytes[from..to])))
             }
-            DiskCommand::Write { file, at, bytes, durable: _ } => {
+            DiskCommand::Write { file, at, bytes, durable: _, cold: _ } => {
                 let content = self.files.get_mut(file).ok_or(DiskError::Missing)?;
                 let mut at = *at as usize;
                 for slice in bytes {
@@ -108,6 +110,8 @@ pub struct House {
     pub loses: fn(NodeId, NodeId, &Envelope) -> bool,
     /// What happens to messages on the way.
     pub spoils: fn(&mut Envelope),
+    /// What brokers that are started are told of sizes and times.
+    pub settings: Settings,
     nodes: u32,
     asked: BTreeMap<(NodeId, ConnId, RequestId), (ApiKey, i16)>,
 }
@@ -142,6 +146,7 @@ impl House {
             notes: Vec::new(),
             loses: |_, _, _| false,
             spoils: |_| {},
+            settings: Settings::simulation(),
             nodes,
             asked: BTreeMap::new(),
         }
@@ -161,7 +166,7 @@ impl House {
             port: 9092,
             rack: None,
             auto_create: self.nodes == 1,
-            settings: Settings::simulation(),
+            settings: self.settings.clone(),
             mutants: Mutants::default(),
         }
     }
@@ -426,9 +431,10 @@ fn describe_command(command: &DiskCommand) -> String {
     match command {
         DiskCommand::List => "list".into(),
         DiskCommand::Read { file, at, len } => format!("read {file} at {at}, {len} bytes"),
-        DiskCommand::Write { file, at, bytes, durable } => {
+        DiskCommand::Write { file, at, bytes, durable, cold } => {
             let len: usize = bytes.iter().map(Bytes::len).sum();
-            format!("write {file} at {at}, {len} bytes{}", if *durable { ", durably" } else { "" })
+            let how = if *durable { ", durably" } else { "" };
+            format!("write {file} at {at}, {len} bytes{how}{}", if *cold { ", for no reader" } else { "" })
         }
         DiskCommand::Sync { files } => format!("sync {files:?}"),
         DiskCommand::Allocate { file, len } => format!("allocate {file}, {len} bytes"),

@@ -3,7 +3,7 @@
 //! What a command still owes the medium after its work is a [`Debt`]; whoever pays the debts of several commands at once
 //! syncs each file, and the directory, only once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, DiskResult};
 use tidelog_core::id::{FileId, FileKind};
 
+use super::Cold;
 use super::direct::{DirectBuffer, is_aligned};
 use super::files::{Files, refuses_direct};
 
@@ -85,10 +86,12 @@ impl Executor {
         }
     }
 
-    /// Syncs files that nobody asked to be synced yet. A system tells of a lost write once: it is kept for those who will ask.
-    pub(super) fn sync_early(&self, files: &BTreeSet<FileId>) {
-        for file in files {
+    /// Syncs files that nobody asked to be synced yet, and lets the page cache go of those that are cold. A system tells of a
+    /// lost write once: it is kept for those who will ask.
+    pub(super) fn sync_early(&self, files: &BTreeMap<FileId, Cold>) {
+        for (file, cold) in files {
             match self.sync(*file, File::sync_data) {
+                Ok(()) if *cold => self.forget(*file),
                 Ok(()) => {}
                 // It was removed since.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -109,7 +112,7 @@ impl Executor {
                 let bytes = self.read(file, at, len).map_err(|error| failure("reading", file, &error))?;
                 Ok((DiskOutput::Read(bytes), nothing))
             }
-            DiskCommand::Write { file, at, bytes, durable } => {
+            DiskCommand::Write { file, at, bytes, durable, cold: _ } => {
                 let debt = self.write(file, at, &bytes, durable).map_err(|error| failure("writing", file, &error))?;
                 Ok((DiskOutput::Done, debt))
             }
@@ -156,6 +159,13 @@ impl Executor {
         let open = self.files.get(file)?;
         self.files.counts().sync();
         sync(&open)
+    }
+
+    fn forget(&self, file: FileId) {
+        if let Ok(open) = self.files.get(file) {
+            // Only a hint: a file system that takes none keeps what it has.
+            let _ = rustix::fs::fadvise(&*open, 0, None, Advice::DontNeed);
+        }
     }
 
     fn read(&self, file: FileId, at: u64, len: u64) -> io::Result<Bytes> {

@@ -4,7 +4,8 @@
 //! waited for (journal blocks) from standing behind what takes long (syncing segments, making files); there is no order
 //! between two operations under way, in the same lane or not, because the core asks for none. What gathered in a lane while
 //! it was busy is done together, with one sync of each file: ten thousand small checkpoints are not as many syncs.
-//! Segments are synced now and then without being asked, so that a checkpoint finds little left to sync.
+//! Segments are synced now and then without being asked, so that a checkpoint finds little left to sync. The page cache lets
+//! go of those that nobody is expected to read: a follower's copy takes no memory from what clients do read.
 //!
 //! Not known here: what is in a file. Its kind only chooses the lane, and how space is given to it.
 
@@ -13,7 +14,7 @@ mod direct;
 mod executor;
 mod files;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -100,28 +101,31 @@ impl Lane {
 enum Work {
     /// To be reported.
     Asked(OpId, DiskCommand),
-    /// To sync what nobody asked to be synced yet.
-    Early(BTreeSet<FileId>),
+    /// To sync what nobody asked to be synced yet; of some files memory need not be kept then.
+    Early(BTreeMap<FileId, Cold>),
 }
+
+/// Whether nobody is expected to read what was written last.
+type Cold = bool;
 
 /// What was written to segments since they were last synced early.
 #[derive(Debug, Default)]
 struct Unsynced {
-    files: BTreeSet<FileId>,
+    files: BTreeMap<FileId, Cold>,
     bytes: u64,
 }
 
 impl Unsynced {
     fn add(&mut self, command: &DiskCommand) {
-        if let DiskCommand::Write { file, bytes, durable: false, .. } = command
+        if let DiskCommand::Write { file, bytes, durable: false, cold, .. } = command
             && file.kind() == FileKind::Segment
         {
-            self.files.insert(*file);
+            self.files.insert(*file, *cold);
             self.bytes += bytes.iter().map(|slice| slice.len() as u64).sum::<u64>();
         }
     }
 
-    fn take_if_due(&mut self) -> Option<BTreeSet<FileId>> {
+    fn take_if_due(&mut self) -> Option<BTreeMap<FileId, Cold>> {
         (self.bytes >= EARLY_SYNC_BYTES).then(|| std::mem::take(self).files)
     }
 }
@@ -143,7 +147,7 @@ impl<R: Report> Worker<R> {
         let _watch = Watch(&report, self.lane.name());
         let mut unsynced = Unsynced::default();
         while let Ok(first) = self.inbox.recv() {
-            let mut early = BTreeSet::new();
+            let mut early = BTreeMap::new();
             let (mut ops, mut commands) = (Vec::new(), Vec::new());
             let more = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(self.lane.together_max() - 1);
             for work in std::iter::once(first).chain(more) {

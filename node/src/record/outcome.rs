@@ -127,8 +127,8 @@ fn disk(digest: &mut Digest, command: &DiskCommand) {
     match command {
         DiskCommand::List => digest.word(0),
         DiskCommand::Read { file, at, len } => digest.words(&[1, file.raw(), *at, *len]),
-        DiskCommand::Write { file, at, bytes, durable } => {
-            digest.words(&[2, file.raw(), *at, u64::from(*durable)]);
+        DiskCommand::Write { file, at, bytes, durable, cold } => {
+            digest.words(&[2, file.raw(), *at, u64::from(*durable), u64::from(*cold)]);
             digest.pieces(bytes);
         }
         DiskCommand::Sync { files } => {
@@ -152,7 +152,7 @@ mod tests {
         let file = FileId::new(FileKind::Journal, 1, 1);
         let write = |bytes: &'static [u8]| {
             let bytes = vec![Bytes::from_static(bytes)];
-            let command = DiskCommand::Write { file, at: 0, bytes, durable: true };
+            let command = DiskCommand::Write { file, at: 0, bytes, durable: true, cold: false };
             let mut out = Effects::default();
             out.push(Effect::Mute { conn: ConnId(1) });
             out.push(Effect::Disk { op: OpId(1), command });

@@ -33,7 +33,13 @@ impl Rig {
     }
 
     fn write(&mut self, at: u64, byte: u8, len: usize, durable: bool) -> OpId {
-        self.issue(DiskCommand::Write { file: file(1), at, bytes: vec![Bytes::from(vec![byte; len])], durable })
+        self.issue(DiskCommand::Write {
+            file: file(1),
+            at,
+            bytes: vec![Bytes::from(vec![byte; len])],
+            durable,
+            cold: false,
+        })
     }
 
     fn written(&mut self, at: u64, byte: u8, len: usize, durable: bool) {
@@ -250,7 +256,7 @@ fn rot_hits_journal_blocks_that_a_later_one_follows() {
         assert_eq!(rig.disk.rot(FileKind::Journal, &mut rig.rng), None);
         for at in [0, 512, 1024] {
             let bytes = vec![Bytes::from(vec![9; 512])];
-            rig.now(DiskCommand::Write { file: journal, at, bytes, durable: true }).expect("written");
+            rig.now(DiskCommand::Write { file: journal, at, bytes, durable: true, cold: false }).expect("written");
         }
         let (file, at) = rig.disk.rot(FileKind::Journal, &mut rig.rng).expect("there are two");
         assert!(file == journal && at < 1024, "{at}");

@@ -103,7 +103,7 @@ impl Writer {
             DiskCommand::Allocate { file, len: slot.len }
         } else {
             let sector = Bytes::from(vec![0; self.settings.sector_bytes as usize]);
-            DiskCommand::Write { file, at: 0, bytes: vec![sector], durable: true }
+            DiskCommand::Write { file, at: 0, bytes: vec![sector], durable: true, cold: false }
         };
         let tag = self.tag();
         self.preparing = Some(Preparing { slot, tag: Some(tag) });

@@ -414,7 +414,7 @@ impl Writer {
         let tag = self.tag();
         let durable = self.queue.front().map_or(self.last_ticket, |item| Ticket(item.ticket.0 - 1));
         self.in_flight = Some(InFlight { tag, durable, listed: opens.map(|(_, listed)| listed) });
-        out.push((tag, DiskCommand::Write { file, at, bytes: gather.finish(), durable: true }));
+        out.push((tag, DiskCommand::Write { file, at, bytes: gather.finish(), durable: true, cold: false }));
     }
 
     /// Lets an allocation that met a full disk be tried again.
