@@ -44,6 +44,12 @@ pub enum Input {
         /// Decoded by [`Envelope::decode`].
         envelope: Envelope,
     },
+    /// The connection over which another broker sent has ended, and it has no newer one: most likely it is down. A hint that may
+    /// come late, or never, or of a broker that is well.
+    Lost {
+        /// The broker.
+        node: NodeId,
+    },
     /// A disk operation came to its end. Exactly once for each [`Effect::Disk`].
     DiskDone {
         /// Which one.

@@ -163,4 +163,6 @@ pub enum Event {
     Sometimes(&'static str),
     /// Something an operator should read.
     Note(String),
+    /// Something that takes its time began, goes on or ended, as it should.
+    Progress(String),
 }

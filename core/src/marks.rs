@@ -47,6 +47,8 @@ pub const ADMITTED: &str = "admitted";
 pub const DAMAGE_FOUND: &str = "damage-found";
 /// Files copied from a leader took the place of damaged ones.
 pub const HEALED: &str = "healed";
+/// A topic was deleted, and a replica of it is given up.
+pub const REPLICA_DROPPED: &str = "replica-dropped";
 
 /// Every mark there is.
 pub const ALL: &[&str] = &[
@@ -72,4 +74,5 @@ pub const ALL: &[&str] = &[
     LEASE_EXPIRED,
     DAMAGE_FOUND,
     HEALED,
+    REPLICA_DROPPED,
 ];

@@ -68,6 +68,18 @@ pub enum Mutant {
     SnapshotRegress,
     /// A checkpoint is marked before what it names is synced.
     CheckpointAhead,
+    /// The first thing of the next block of the journal counts as durable with this one.
+    NextBlockCounts,
+    /// A replica that restarts goes by the configuration of its checkpoint, whatever was committed since.
+    ChangesNotReplayed,
+    /// The leader epochs of a checkpoint are not taken up again.
+    EpochsForgotten,
+    /// The time of a group is not part of its checkpoint.
+    GroupTimeUnsaved,
+    /// Index files of sealed segments are not synced with a checkpoint.
+    IndexUnsynced,
+    /// A failed write or sync of a segment is taken for done.
+    LogErrorIgnored,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -136,6 +148,12 @@ mod registry {
         (Mutant::SequenceGapAccepted, "sequence-gap-accepted", "a batch is accepted before the one that precedes it"),
         (Mutant::SnapshotRegress, "snapshot-regress", "an older snapshot is installed over newer state"),
         (Mutant::CheckpointAhead, "checkpoint-ahead", "a checkpoint is marked before its files are synced"),
+        (Mutant::NextBlockCounts, "next-block-counts", "the first of the next journal block counts as durable"),
+        (Mutant::ChangesNotReplayed, "changes-not-replayed", "a restart forgets changes of the configuration"),
+        (Mutant::EpochsForgotten, "epochs-forgotten", "a restart forgets where leader epochs began"),
+        (Mutant::GroupTimeUnsaved, "group-time-unsaved", "a checkpoint leaves out the time of its group"),
+        (Mutant::IndexUnsynced, "index-unsynced", "a checkpoint does not sync the indexes of its segments"),
+        (Mutant::LogErrorIgnored, "log-error-ignored", "a failed write of a segment is taken for done"),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.

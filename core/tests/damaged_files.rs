@@ -415,7 +415,7 @@ fn a_leader_that_lends_damaged_files_finds_out_and_another_lends() {
     let mut behind = stop(&mut house, follower);
     produce(&mut house, 60);
     house.pass(Duration::from_secs(1));
-    // The scrub of this life is over.
+    // The patrol of this life is over.
     let file = files(&house.homes[&first].disk, FileKind::Segment)[0];
     house.homes.get_mut(&first).expect("it lives").disk.files.get_mut(&file).expect("it is there")[700_000] ^= 4;
     // What it has is of no use: it needs all.

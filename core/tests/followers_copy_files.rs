@@ -113,6 +113,29 @@ fn a_follower_far_behind_copies_what_it_missed() {
 }
 
 #[test]
+fn a_follower_is_ready_when_it_is_as_far_as_its_leader_was() {
+    let (mut house, first, away, home) = one_away(&[], 3, 80);
+    house.loses = |_, _, envelope| envelope.copies.iter().any(|copy| matches!(copy.body, CopyBody::Piece { .. }));
+    house.start(away, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_secs(3));
+    let status = house.homes[&away].broker.status();
+    assert!(!status.ready, "it has none of what it missed");
+    assert_eq!(status.waiting_for, "t-0 to catch up with its leader");
+    assert!(house.homes[&first].broker.status().ready, "it leads");
+    house.loses = |_, _, _| false;
+    house.pass(Duration::from_secs(5));
+    assert!(house.homes[&away].broker.status().ready);
+    same(&house, first, away);
+    let told = |(node, text): &&(NodeId, String)| *node == away && text.contains("caught up with the leaders");
+    assert_eq!(house.notes.iter().filter(told).count(), 2, "once in each life: {:?}", house.notes);
+    // New records do not make it unready again.
+    let conn = house.open(first, 3);
+    produce(&mut house, conn, 1);
+    assert!(house.homes[&away].broker.status().ready);
+}
+
+#[test]
 fn a_follower_that_crashes_again_and_again_while_it_copies_catches_up() {
     let (mut house, first, away, home) = one_away(&[], 3, 80);
     house.start(away, home.disk, home.boots + 1);

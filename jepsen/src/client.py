@@ -12,7 +12,7 @@ A consumer answers each line with one line:
     {"poll": records at most, "timeout"}     {"records": [...], "ends": [[partition, offset], ...], "errors": [[partition, text], ...]}
     {"watermarks": partition, "topic", "timeout"}      {"low", "high"}
     {"time": milliseconds, "partition", "topic", "timeout"}    {"offset": offset or null}
-    {"leaders": topic, "timeout"}            {"leaders": [[partition, node], ...]}
+    {"leaders": topic, "timeout"}            {"leaders": [[partition, node], ...], "controller": node}
 or with {"error": text}.
 """
 
@@ -184,8 +184,9 @@ def consumer(config, lines):
                     raise KafkaException(found.error)
                 answer = {"offset": found.offset if found.offset >= 0 else None}
             elif "leaders" in line:
-                topic = client.list_topics(line["leaders"], timeout=timeout).topics[line["leaders"]]
-                answer = {"leaders": [[it.id, it.leader] for it in topic.partitions.values()]}
+                told = client.list_topics(line["leaders"], timeout=timeout)
+                partitions = told.topics[line["leaders"]].partitions.values()
+                answer = {"leaders": [[it.id, it.leader] for it in partitions], "controller": told.controller_id}
             elif "create" in line:
                 admin = admin or AdminClient({"bootstrap.servers": config["bootstrap.servers"]})
                 new = NewTopic(line["create"], num_partitions=line["partitions"], replication_factor=line["replicas"])

@@ -10,7 +10,7 @@
 //! | [`record`] | the history, written by many threads on one clock |
 //! | [`payload`] | what a record carries, and how a change of it shows |
 //! | [`cluster`] | the nodes as processes |
-//! | [`nemesis`] | faults as they begin and end |
+//! | [`nemesis`], [`scout`] | faults as they begin and end, and whom they are aimed at |
 //! | [`power`] | disks that lose power, mounted by FUSE |
 //! | [`context`], [`options`], [`ports`], [`rng`] | what they share |
 //! | [`python`] | clients as processes |
@@ -34,4 +34,5 @@ pub mod read;
 pub mod record;
 pub mod rng;
 pub mod run;
+pub mod scout;
 pub mod verdict;

@@ -1,14 +1,14 @@
 //! Brings about what the plan says, and ends it.
 //!
 //! Promises: what began has ended when [`Nemesis::heal`] returns. A fault counts as struck if there was something to strike: a
-//! process that ran, bytes or a connection on a link.
+//! process that ran, bytes or a connection on a link. Who is hit by a fault aimed at a leader is found out as it begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::plan::{Fault, Kind, Step};
+use crate::plan::{Fault, Kind, Leads, NodeId, Step};
 use crate::power::Disks;
 
 /// A beginning or an end of a step.
@@ -26,7 +26,12 @@ pub struct Nemesis {
     /// For each kind: how often it began, and how often it struck.
     counts: BTreeMap<Kind, (u64, u64)>,
     strikes_before: BTreeMap<Kind, u64>,
+    /// Who was killed as a leader and is not started again yet.
+    fallen: BTreeSet<NodeId>,
 }
+
+/// Says who leads something, if that is known.
+pub type Aim<'a> = dyn FnMut(Leads) -> Option<NodeId> + 'a;
 
 impl Nemesis {
     /// About to carry out `plan`.
@@ -40,7 +45,7 @@ impl Nemesis {
         // Of two at one time the end comes first: a lane has one fault at a time.
         turns.sort_by_key(|turn| (turn.at, turn.begins));
         turns.reverse();
-        Self { turns, counts: BTreeMap::new(), strikes_before: BTreeMap::new() }
+        Self { turns, counts: BTreeMap::new(), strikes_before: BTreeMap::new(), fallen: BTreeSet::new() }
     }
 
     /// When something is to happen next; `None` if nothing is.
@@ -49,11 +54,16 @@ impl Nemesis {
     }
 
     /// Does what is to happen next, and says what.
-    pub fn step(&mut self, cluster: &mut Cluster, disks: &mut Disks) -> io::Result<Option<String>> {
+    pub fn step(&mut self, cluster: &mut Cluster, disks: &mut Disks, aim: &mut Aim<'_>) -> io::Result<Option<String>> {
         let Some(turn) = self.turns.pop() else { return Ok(None) };
         if turn.begins {
-            self.begin(&turn.fault, cluster, disks);
-            Ok(Some(format!("{} begins", turn.fault)))
+            self.begin(&turn.fault, cluster, disks, aim);
+            let whom = match turn.fault.kind() {
+                Kind::Leader if self.fallen.is_empty() => ", whom nobody knows,",
+                Kind::Leader => &format!(", {}", self.fallen.iter().map(NodeId::to_string).collect::<String>()),
+                Kind::Kill | Kind::Pause | Kind::Partition | Kind::OneWay | Kind::Slow | Kind::Power => "",
+            };
+            Ok(Some(format!("{}{whom} begins", turn.fault)))
         } else {
             self.end(&turn.fault, cluster)?;
             Ok(Some(format!("{} ends", turn.fault)))
@@ -75,9 +85,14 @@ impl Nemesis {
         &self.counts
     }
 
-    fn begin(&mut self, fault: &Fault, cluster: &mut Cluster, disks: &mut Disks) {
+    fn begin(&mut self, fault: &Fault, cluster: &mut Cluster, disks: &mut Disks, aim: &mut Aim<'_>) {
         let struck = match fault {
             Fault::Kill(nodes) => nodes.iter().filter(|&&id| cluster.kill(id)).count() > 0,
+            Fault::Leader(leads) => {
+                let hit = aim(*leads).filter(|&id| cluster.kill(id));
+                self.fallen.extend(hit);
+                hit.is_some()
+            }
             Fault::Pause(nodes) => nodes.iter().filter(|&&id| cluster.pause(id)).count() > 0,
             Fault::Cut { links, how, .. } => {
                 self.strikes_before.insert(fault.kind(), cluster.links().strikes());
@@ -108,6 +123,7 @@ impl Nemesis {
     fn end(&mut self, fault: &Fault, cluster: &mut Cluster) -> io::Result<()> {
         match fault {
             Fault::Kill(nodes) => nodes.iter().try_for_each(|&id| cluster.start(id)),
+            Fault::Leader(_) => std::mem::take(&mut self.fallen).into_iter().try_for_each(|id| cluster.start(id)),
             Fault::Pause(nodes) => {
                 for &id in nodes {
                     // Fails only on a node that ended by itself, which is told of elsewhere.

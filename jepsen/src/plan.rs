@@ -19,6 +19,8 @@ pub type NodeId = u32;
 pub enum Kind {
     /// SIGKILL, and a start after a while; one node, or all at once
     Kill,
+    /// SIGKILL to who leads, every 3 to 8 s, and a start 0.5 to 2 s later; to all at the end
+    Leader,
     /// SIGSTOP, and SIGCONT after a while; one node, or more
     Pause,
     /// Two sides that can not reach each other
@@ -33,12 +35,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Kill, Self::Pause, Self::Partition, Self::OneWay, Self::Slow, Self::Power];
+    pub const ALL: [Self; 7] =
+        [Self::Kill, Self::Leader, Self::Pause, Self::Partition, Self::OneWay, Self::Slow, Self::Power];
 
     /// As the command line names it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",
+            Self::Leader => "leader",
             Self::Pause => "pause",
             Self::Partition => "partition",
             Self::OneWay => "one-way",
@@ -50,7 +54,7 @@ impl Kind {
     /// Whether it strikes what is between nodes, so that it takes two.
     pub fn needs_links(self) -> bool {
         match self {
-            Self::Kill | Self::Pause | Self::Power => false,
+            Self::Kill | Self::Leader | Self::Pause | Self::Power => false,
             Self::Partition | Self::OneWay | Self::Slow => true,
         }
     }
@@ -70,11 +74,22 @@ pub enum Cut {
 /// One direction between two nodes.
 pub type Link = (NodeId, NodeId);
 
+/// What the node that is to be hit leads at that moment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Leads {
+    /// This partition.
+    Partition(u32),
+    /// The metadata of the cluster.
+    Controller,
+}
+
 /// A fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// SIGKILL now, start at the end.
     Kill(BTreeSet<NodeId>),
+    /// SIGKILL now to whoever leads that, start at the end.
+    Leader(Leads),
     /// SIGSTOP now, SIGCONT at the end.
     Pause(BTreeSet<NodeId>),
     /// Nothing passes over these links; `kind` is [`Kind::Partition`] or [`Kind::OneWay`].
@@ -102,6 +117,7 @@ impl Fault {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Kill(_) => Kind::Kill,
+            Self::Leader(_) => Kind::Leader,
             Self::Pause(_) => Kind::Pause,
             Self::Cut { kind, .. } => *kind,
             Self::Slow { .. } => Kind::Slow,
@@ -117,6 +133,8 @@ impl std::fmt::Display for Fault {
             |links: &BTreeSet<Link>| links.iter().map(|(a, b)| format!("{a}>{b}")).collect::<Vec<_>>().join(" ");
         match self {
             Self::Kill(nodes) => write!(f, "kill {}", list(nodes)),
+            Self::Leader(Leads::Partition(partition)) => write!(f, "kill the leader of partition {partition}"),
+            Self::Leader(Leads::Controller) => f.write_str("kill the leader of the controller"),
             Self::Pause(nodes) => write!(f, "pause {}", list(nodes)),
             Self::Cut { kind, links, how } => write!(f, "{} {} ({how:?})", kind.name(), arrows(links)),
             Self::Slow { links, by } => write!(f, "slow {} by {} ms", arrows(links), by.as_millis()),
@@ -139,17 +157,36 @@ pub struct Step {
 /// No fault for so long at the start, so that the cluster does something before it is hurt.
 const CALM: u64 = 2000;
 
-/// Draws what goes wrong in `time` on a cluster of `nodes`, of these kinds, in order of beginning.
-pub fn draw(seed: u64, time: Duration, nodes: u32, kinds: &BTreeSet<Kind>) -> Vec<Step> {
+/// The time for the kill of all that ends a plan with [`Kind::Leader`], in which they are down for half of it.
+const FINALE: u64 = 2000;
+
+/// What there is to break.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// Nodes.
+    pub nodes: u32,
+    /// Partitions of the topic.
+    pub partitions: u32,
+}
+
+/// Draws what goes wrong in `time` on a cluster of this extent, of these kinds, in order of beginning.
+pub fn draw(seed: u64, time: Duration, extent: Extent, kinds: &BTreeSet<Kind>) -> Vec<Step> {
+    let nodes = extent.nodes;
     let mut steps = Vec::new();
     for links in [false, true] {
         let lane: Vec<Kind> =
             kinds.iter().copied().filter(|kind| kind.needs_links() == links && !(links && nodes < 2)).collect();
         let mut rng = Rng::new(seed, if links { "links" } else { "processes" });
-        let end = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let mut end = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        if lane.contains(&Kind::Leader) && end > 2 * FINALE {
+            end -= FINALE;
+            let [from, to] = [end + FINALE / 4, end + 3 * FINALE / 4].map(Duration::from_millis);
+            steps.push(Step { from, to, fault: Fault::Kill((1..=nodes).collect()) });
+        }
         let mut at = CALM.min(end / 4).saturating_add(rng.below(1500));
         // Every kind once before any comes twice: a short run has some of each.
         let mut deck: Vec<Kind> = Vec::new();
+        let mut controller = false;
         while !lane.is_empty() {
             if deck.is_empty() {
                 deck = lane.clone();
@@ -158,23 +195,44 @@ pub fn draw(seed: u64, time: Duration, nodes: u32, kinds: &BTreeSet<Kind>) -> Ve
                 }
             }
             let Some(kind) = deck.pop() else { break };
-            let lasts = if rng.one_in(4) { rng.range(3000, 9000) } else { rng.range(100, 3000) };
+            let (lasts, rest) = match kind {
+                Kind::Leader => {
+                    let lasts = rng.range(500, 2000);
+                    (lasts, rng.range(3000, 8000) - lasts)
+                }
+                Kind::Kill | Kind::Pause | Kind::Partition | Kind::OneWay | Kind::Slow | Kind::Power => (
+                    if rng.one_in(4) { rng.range(3000, 9000) } else { rng.range(100, 3000) },
+                    if rng.one_in(4) { rng.range(100, 500) } else { rng.range(500, 4000) },
+                ),
+            };
             let to = at.saturating_add(lasts);
             if to > end {
                 break;
             }
-            let fault = fault(kind, nodes, &mut rng);
+            let mut fault = fault(kind, extent, &mut rng);
+            if kind == Kind::Leader {
+                if controller {
+                    fault = Fault::Leader(Leads::Controller);
+                }
+                // By turns, so that a short run hits both sorts of leaders.
+                controller = !controller;
+            }
             steps.push(Step { from: Duration::from_millis(at), to: Duration::from_millis(to), fault });
-            at = to.saturating_add(if rng.one_in(4) { rng.range(100, 500) } else { rng.range(500, 4000) });
+            at = to.saturating_add(rest);
         }
     }
     steps.sort_by_key(|step| (step.from, step.to));
     steps
 }
 
-fn fault(kind: Kind, nodes: u32, rng: &mut Rng) -> Fault {
+fn fault(kind: Kind, extent: Extent, rng: &mut Rng) -> Fault {
+    let Extent { nodes, partitions } = extent;
     match kind {
         Kind::Kill => Fault::Kill(some(nodes, rng)),
+        Kind::Leader => {
+            let partition = u32::try_from(rng.below(u64::from(partitions))).unwrap_or(0);
+            Fault::Leader(Leads::Partition(partition))
+        }
         Kind::Pause => Fault::Pause(some(nodes, rng)),
         Kind::Power => Fault::Power,
         Kind::Partition => {
@@ -237,6 +295,8 @@ fn links(nodes: u32) -> impl Iterator<Item = Link> {
 mod tests {
     use super::*;
 
+    const THREE: Extent = Extent { nodes: 3, partitions: 4 };
+
     fn all() -> BTreeSet<Kind> {
         Kind::ALL.into()
     }
@@ -244,14 +304,14 @@ mod tests {
     #[test]
     fn one_seed_one_plan() {
         let time = Duration::from_secs(60);
-        assert_eq!(draw(7, time, 3, &all()), draw(7, time, 3, &all()));
-        assert_ne!(draw(7, time, 3, &all()), draw(8, time, 3, &all()));
+        assert_eq!(draw(7, time, THREE, &all()), draw(7, time, THREE, &all()));
+        assert_ne!(draw(7, time, THREE, &all()), draw(8, time, THREE, &all()));
     }
 
     #[test]
     fn faults_end_in_time_and_never_overlap_in_their_lane() {
         for seed in 0..200 {
-            let steps = draw(seed, Duration::from_secs(60), 3, &all());
+            let steps = draw(seed, Duration::from_secs(60), THREE, &all());
             for lane in [false, true] {
                 let mut free = Duration::ZERO;
                 for step in steps.iter().filter(|step| step.fault.kind().needs_links() == lane) {
@@ -263,16 +323,35 @@ mod tests {
                 match &step.fault {
                     Fault::Kill(nodes) | Fault::Pause(nodes) => assert!(!nodes.is_empty()),
                     Fault::Cut { links, .. } | Fault::Slow { links, .. } => assert!(!links.is_empty()),
-                    Fault::Power => {}
+                    Fault::Leader(Leads::Partition(partition)) => assert!(*partition < THREE.partitions),
+                    Fault::Leader(Leads::Controller) | Fault::Power => {}
                 }
             }
         }
     }
 
     #[test]
+    fn leaders_of_both_sorts_fall_every_3_to_8_seconds_and_all_nodes_at_the_end() {
+        for seed in 0..100 {
+            let mut steps = draw(seed, Duration::from_secs(600), THREE, &[Kind::Leader].into());
+            let last = steps.pop().expect("a plan");
+            assert_eq!(last.fault, Fault::Kill([1, 2, 3].into()));
+            for pair in steps.windows(2) {
+                let apart = (pair[1].from - pair[0].from).as_millis();
+                assert!((3000..8000).contains(&apart), "seed {seed}: {pair:?}");
+                assert!((500..2000).contains(&(pair[0].to - pair[0].from).as_millis()), "seed {seed}: {pair:?}");
+                let controller = |step: &Step| step.fault == Fault::Leader(Leads::Controller);
+                assert_ne!(controller(&pair[0]), controller(&pair[1]), "seed {seed}: {pair:?}");
+            }
+            let partitions: BTreeSet<String> = steps.iter().map(|step| step.fault.to_string()).collect();
+            assert_eq!(partitions.len(), 1 + THREE.partitions as usize, "seed {seed}: all of them, and the controller");
+        }
+    }
+
+    #[test]
     fn a_partition_cuts_both_ways_and_one_way_does_not() {
         for seed in 0..100 {
-            for step in draw(seed, Duration::from_secs(60), 3, &[Kind::Partition, Kind::OneWay].into()) {
+            for step in draw(seed, Duration::from_secs(60), THREE, &[Kind::Partition, Kind::OneWay].into()) {
                 let Fault::Cut { kind, links, .. } = step.fault else { panic!("not asked for: {step:?}") };
                 let both = links.iter().all(|&(a, b)| links.contains(&(b, a)));
                 assert_eq!(both, kind == Kind::Partition, "{links:?}");
@@ -282,14 +361,14 @@ mod tests {
 
     #[test]
     fn one_node_has_no_links_to_cut() {
-        let steps = draw(1, Duration::from_secs(60), 1, &all());
+        let steps = draw(1, Duration::from_secs(60), Extent { nodes: 1, ..THREE }, &all());
         assert!(!steps.is_empty() && steps.iter().all(|step| !step.fault.kind().needs_links()));
     }
 
     #[test]
     fn a_minute_has_some_of_each_kind() {
         for seed in 0..50 {
-            let steps = draw(seed, Duration::from_secs(60), 3, &all());
+            let steps = draw(seed, Duration::from_secs(60), THREE, &all());
             let kinds: BTreeSet<Kind> = steps.iter().map(|step| step.fault.kind()).collect();
             assert_eq!(kinds, all(), "seed {seed}");
         }

@@ -19,12 +19,13 @@ use crate::context::{Context, Notes};
 use crate::load::{Sort, produce};
 use crate::nemesis::Nemesis;
 use crate::options::Options;
-use crate::plan::{self, Kind};
+use crate::plan::{self, Extent, Kind};
 use crate::power::Disks;
 use crate::probe::probe;
 use crate::python::Python;
 use crate::read;
 use crate::record::Recorder;
+use crate::scout::Scout;
 use crate::verdict::Report;
 
 const TICK: Duration = Duration::from_millis(10);
@@ -99,15 +100,17 @@ pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicB
     }
 
     let load = Load::start(&context)?;
-    let plan = plan::draw(seed, options.time, options.nodes, &kinds);
+    let extent = Extent { nodes: options.nodes, partitions: options.partitions };
+    let plan = plan::draw(seed, options.time, extent, &kinds);
+    let mut scout = Scout::start(&context)?;
     let mut nemesis = Nemesis::new(&plan);
     let began = Instant::now();
     while began.elapsed() < options.time {
         check(interrupted, &load)?;
         match nemesis.next() {
             Some(at) if at <= began.elapsed() => {
-                let done = nemesis.step(&mut cluster, &mut disks).map_err(failed("a node does not start"))?;
-                done.into_iter().for_each(&say);
+                let done = nemesis.step(&mut cluster, &mut disks, &mut |leads| scout.leader(leads));
+                done.map_err(failed("a node does not start"))?.into_iter().for_each(&say);
             }
             Some(_) | None => std::thread::sleep(TICK),
         }

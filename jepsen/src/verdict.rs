@@ -81,6 +81,8 @@ pub struct Figures {
     pub offsets: u64,
     /// The longest time between two acknowledgements, and when it began, in microseconds.
     pub pause: (u64, u64),
+    /// The same of one partition, the worst of them.
+    pub partition_pause: (u64, u64),
 }
 
 impl Figures {
@@ -88,7 +90,7 @@ impl Figures {
     pub fn of(history: &History) -> Self {
         let mut figures = Self::default();
         let mut sessions = BTreeSet::new();
-        let mut acknowledgements = Vec::new();
+        let mut acknowledgements: BTreeMap<i32, Vec<u64>> = BTreeMap::new();
         for record in history.records() {
             match (&record.op, &record.completed) {
                 (Op::Send(send), completed) => {
@@ -97,7 +99,7 @@ impl Figures {
                     match completed {
                         Some((moment, Outcome::Sent { .. })) => {
                             figures.acknowledged += 1;
-                            acknowledgements.push(moment.time);
+                            acknowledgements.entry(send.partition).or_default().push(moment.time);
                         }
                         Some((_, Outcome::Failed { .. })) => figures.failed += 1,
                         Some(_) | None => figures.unknown += 1,
@@ -112,9 +114,13 @@ impl Figures {
             }
         }
         figures.sessions = sessions.len() as u64;
-        acknowledgements.sort_unstable();
-        let pauses = acknowledgements.windows(2).map(|pair| (pair[1].saturating_sub(pair[0]), pair[0]));
-        figures.pause = pauses.max().unwrap_or_default();
+        let longest = |mut times: Vec<u64>| {
+            times.sort_unstable();
+            let pauses = times.windows(2).map(|pair| (pair[1].saturating_sub(pair[0]), pair[0]));
+            pauses.max().unwrap_or_default()
+        };
+        figures.pause = longest(acknowledgements.values().flatten().copied().collect());
+        figures.partition_pause = acknowledgements.into_values().map(longest).max().unwrap_or_default();
         figures
     }
 }
@@ -188,7 +194,14 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "reads: {} records in {} polls, {} answers about offsets", it.read, it.polls, it.offsets)?;
         let seconds = |micros: u64| format!("{}.{:03} s", micros / 1_000_000, micros / 1000 % 1000);
-        writeln!(f, "longest pause of acknowledged writes: {}, from {} on", seconds(it.pause.0), seconds(it.pause.1))?;
+        writeln!(
+            f,
+            "longest pause of acknowledged writes: {}, from {} on; of one partition: {}, from {} on",
+            seconds(it.pause.0),
+            seconds(it.pause.1),
+            seconds(it.partition_pause.0),
+            seconds(it.partition_pause.1)
+        )?;
         if !self.faults.is_empty() {
             let mut line = String::new();
             for (kind, (begun, struck)) in &self.faults {

@@ -1,8 +1,9 @@
 //! Health checks over HTTP, by hand: `GET /livez` (the driver answers) and `GET /readyz` (the broker serves).
-//! And `GET /metrics`: what the disk did, as Prometheus reads it.
+//! And `GET /metrics`: what the disk did and who was sent away from the port for brokers, as Prometheus reads it.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidelog_core::broker::Status;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,16 +16,25 @@ use crate::disk::Counts;
 use crate::driver::{Inbox, Message};
 use crate::limits::{FAREWELL_MAX, HEALTH_CONNECTIONS_MAX, HEALTH_REQUEST_BYTES_MAX, HEALTH_WAIT_MAX};
 
+/// What is counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Counted {
+    /// What the disk did.
+    pub(crate) disk: Arc<Counts>,
+    /// Connections to the port for brokers that were closed because of what was said there.
+    pub(crate) peers_refused: Arc<AtomicU64>,
+}
+
 /// Answers health checks for ever, one per connection.
-pub(crate) async fn serve(socket: TcpListener, inbox: Inbox, disk: Arc<Counts>) {
+pub(crate) async fn serve(socket: TcpListener, inbox: Inbox, counted: Counted) {
     let slots = Arc::new(Semaphore::new(HEALTH_CONNECTIONS_MAX));
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes the slots");
         match socket.accept().await {
             Ok((stream, peer)) => {
-                let (inbox, disk) = (inbox.clone(), Arc::clone(&disk));
+                let (inbox, counted) = (inbox.clone(), counted.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = timeout(2 * HEALTH_WAIT_MAX, answer(stream, &inbox, &disk)).await {
+                    if let Err(error) = timeout(2 * HEALTH_WAIT_MAX, answer(stream, &inbox, &counted)).await {
                         debug!(%peer, %error, "a health check was given up");
                     }
                     drop(slot);
@@ -46,20 +56,26 @@ pub(crate) async fn status(inbox: &Inbox) -> Option<Status> {
 }
 
 /// The counters, in Prometheus' text format.
-fn metrics(disk: &Counts) -> String {
+fn metrics(Counted { disk, peers_refused }: &Counted) -> String {
+    let peers_refused = peers_refused.load(Ordering::Relaxed);
     let counters = [
-        ("syncs", "fsync, fdatasync, syncfs, and writes with O_DSYNC", disk.syncs()),
-        ("journal_blocks", "Blocks written to the journal", disk.journal_blocks()),
-        ("journal_bytes", "Bytes of these blocks", disk.journal_bytes()),
+        ("disk_syncs", "fsync, fdatasync, syncfs, and writes with O_DSYNC", disk.syncs()),
+        ("disk_journal_blocks", "Blocks written to the journal", disk.journal_blocks()),
+        ("disk_journal_bytes", "Bytes of these blocks", disk.journal_bytes()),
+        (
+            "peers_refused",
+            "Connections to the port for brokers that were closed for what was said there",
+            peers_refused,
+        ),
     ];
     let lines = counters.map(|(name, help, value)| {
-        let name = format!("tidelog_disk_{name}_total");
+        let name = format!("tidelog_{name}_total");
         format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}")
     });
     lines.join("\n")
 }
 
-async fn answer(mut stream: TcpStream, inbox: &Inbox, disk: &Counts) -> io::Result<()> {
+async fn answer(mut stream: TcpStream, inbox: &Inbox, counted: &Counted) -> io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
         let space = HEALTH_REQUEST_BYTES_MAX - request.len();
@@ -83,7 +99,7 @@ async fn answer(mut stream: TcpStream, inbox: &Inbox, disk: &Counts) -> io::Resu
             Some(status) => ("503 Service Unavailable", format!("waiting for {}", status.waiting_for)),
             None => ("503 Service Unavailable", "the broker does not answer".to_owned()),
         },
-        ("GET", "/metrics") => ("200 OK", metrics(disk)),
+        ("GET", "/metrics") => ("200 OK", metrics(counted)),
         (_, "/livez" | "/readyz" | "/metrics") => ("405 Method Not Allowed", "GET only".to_owned()),
         _ => ("404 Not Found", "there are /livez, /readyz and /metrics".to_owned()),
     };

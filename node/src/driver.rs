@@ -351,6 +351,7 @@ fn log(event: Event, now: Instant, notes: &mut Notes) {
             Some(times) => warn!(times, "{note}"),
             None => debug!("{note}"),
         },
+        Event::Progress(what) => info!("{what}"),
         Event::Chartered { cluster, replica, .. } if replica.0 > 0 => info!(%cluster, "member"),
         Event::Chartered { cluster, .. } => info!(%cluster, "observer: to be admitted"),
         Event::Started => info!("recovered, taking part"),

@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::admin;
+use crate::admin::{self, Counted};
 use crate::compute::Compute;
 use crate::data_dir::DataDir;
 use crate::disk::Disk;
@@ -90,7 +90,7 @@ pub fn start_with<M: Machine>(
     let threads = |error| StartError::file("start threads for", directory.path(), error);
     let (inbox, messages) = Inbox::new(options.record.is_some());
     let disk = Disk::start(directory.path(), inbox.clone()).map_err(threads)?;
-    let counts = Arc::clone(disk.counts());
+    let counted = Counted { disk: Arc::clone(disk.counts()), peers_refused: Arc::default() };
     let compute = Compute::start(&inbox).map_err(threads)?;
     let config = config(options, &directory, &advertised);
     let recorder = options.record.as_deref().map(|file| {
@@ -120,10 +120,10 @@ pub fn start_with<M: Machine>(
         }
         .run(),
     );
-    let links = links.run(peer_socket, &inbox).map_err(threads)?;
+    let links = links.run(peer_socket, &inbox, &counted.peers_refused).map_err(threads)?;
     if let Some(admin) = admin {
         let admin = TcpListener::from_std(admin).map_err(threads)?;
-        runtime.spawn(admin::serve(admin, inbox.clone(), counts));
+        runtime.spawn(admin::serve(admin, inbox.clone(), counted));
     }
     drop(entered);
     Ok(Server {

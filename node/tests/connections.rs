@@ -26,6 +26,7 @@ fn obliging(input: Input, out: &mut Effects) {
         | Input::Opened { .. }
         | Input::Closed { .. }
         | Input::Peer { .. }
+        | Input::Lost { .. }
         | Input::DiskDone { .. }
         | Input::Computed { .. } => {}
     }

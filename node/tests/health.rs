@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use common::{Scratch, Script, options};
+use tidelog::cluster::Cluster;
 use tidelog::options::Options;
 use tidelog::server::{Server, start, start_with};
 use tidelog_core::broker::Status;
@@ -82,6 +83,29 @@ fn what_the_disk_did_is_counted() {
     assert!(blocks > 0, "{body}");
     assert!(counter("tidelog_disk_journal_bytes_total") >= blocks, "{body}");
     assert!(counter("tidelog_disk_syncs_total") >= blocks, "{body}");
+    server.kill();
+}
+
+#[test]
+fn who_is_sent_away_from_the_port_for_brokers_is_counted() {
+    let scratch = Scratch::new();
+    let options = Options {
+        admin_listen: Some("127.0.0.1:0".to_owned()),
+        peer_listen: Some("127.0.0.1:0".to_owned()),
+        cluster: Some(Cluster::parse("1@127.0.0.1:9,2@127.0.0.1:10").expect("a good list")),
+        ..options(scratch.path())
+    };
+    let server = common::scripted(&options, |_, _| {});
+    let (peers, admin) = (server.peer_address().expect("asked for"), server.admin_address().expect("asked for"));
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(peers).expect("it listens");
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it reads");
+        stream.shutdown(std::net::Shutdown::Write).expect("it is open");
+        // It is counted before the end is said.
+        stream.read_to_end(&mut Vec::new()).expect("it ends");
+    }
+    let (_, body) = http(admin, "GET /metrics HTTP/1.1\r\n\r\n");
+    assert!(body.lines().any(|line| line == "tidelog_peers_refused_total 3"), "{body}");
     server.kill();
 }
 

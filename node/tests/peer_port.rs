@@ -52,7 +52,14 @@ impl Other {
 
 /// Node 1 of a list of two, driven by a script. What it hears from others arrives at the receiver.
 fn node(scratch: &Scratch, other: &Other) -> (Server, mpsc::Receiver<(NodeId, Envelope)>) {
+    let (node, hearing, _) = watched(scratch, other);
+    (node, hearing)
+}
+
+/// As [`node`]; which brokers it is told are lost arrives at the second receiver.
+fn watched(scratch: &Scratch, other: &Other) -> (Server, mpsc::Receiver<(NodeId, Envelope)>, mpsc::Receiver<NodeId>) {
     let (heard, hearing) = mpsc::channel();
+    let (lost, losing) = mpsc::channel();
     let step = move |input: Input, out: &mut Effects| match input {
         Input::Peer { from, envelope } => heard.send((from, envelope)).expect("the test listens"),
         Input::Request { conn, id, request } => {
@@ -67,6 +74,8 @@ fn node(scratch: &Scratch, other: &Other) -> (Server, mpsc::Receiver<(NodeId, En
             }
             out.push(Effect::Halt(Halt::Stopped));
         }
+        // Most tests do not care.
+        Input::Lost { node } => drop(lost.send(node)),
         Input::Wake | Input::Opened { .. } | Input::Closed { .. } | Input::DiskDone { .. } | Input::Computed { .. } => {
         }
     };
@@ -74,7 +83,7 @@ fn node(scratch: &Scratch, other: &Other) -> (Server, mpsc::Receiver<(NodeId, En
     let cluster = Cluster::parse(&format!("1@127.0.0.1:9,2@{address}")).expect("a good list");
     let options =
         Options { cluster: Some(cluster), peer_listen: Some("127.0.0.1:0".to_owned()), ..options(scratch.path()) };
-    (scripted(&options, step), hearing)
+    (scripted(&options, step), hearing, losing)
 }
 
 fn to_two(number: u64) -> Envelope {
@@ -252,6 +261,30 @@ fn a_newer_connection_of_a_broker_ends_the_older() {
     expect_end(&mut older);
     newer.write_all(&to_one("newer").encode().concat()).expect("it reads");
     hears(&hearing, &to_one("newer"));
+    node.kill();
+}
+
+#[test]
+fn a_broker_is_lost_when_its_newest_connection_ends() {
+    let (scratch, other) = (Scratch::new(), Other::new());
+    let (node, hearing, losing) = watched(&scratch, &other);
+    let address = node.peer_address().expect("it listens");
+    let mut older = as_two(address);
+    older.write_all(&to_one("older").encode().concat()).expect("it reads");
+    hears(&hearing, &to_one("older"));
+    let mut newer = as_two(address);
+    newer.write_all(&to_one("newer").encode().concat()).expect("it reads");
+    hears(&hearing, &to_one("newer"));
+    expect_end(&mut older);
+    drop(older);
+    drop(connect(address));
+    // Whatever came of the older one came before this.
+    newer.write_all(&to_one("still there").encode().concat()).expect("it reads");
+    hears(&hearing, &to_one("still there"));
+    assert!(losing.try_recv().is_err(), "a broker with a connection is lost");
+    drop(newer);
+    assert_eq!(losing.recv_timeout(PATIENCE), Ok(NodeId(2)));
+    assert!(losing.try_recv().is_err(), "it is lost once");
     node.kill();
 }
 

@@ -29,6 +29,13 @@
 //! | `snapshot-regress` | a snapshot never replaces newer state |
 //! | `configuration-split` | one index has one configuration |
 //! | `configuration-jump` | quorums of successive configurations overlap |
+//! | `configuration-forgotten` | a replica that comes back goes by the last configuration it had applied |
+//! | `state-differs` | replicas that applied as much remember the same, down to the last producer |
+//! | `epochs-wrong` | each leader epoch began where its first entry stands |
+//! | `files-damaged` | files hold what the replica says of them |
+//! | `file-orphaned` | no file stays that nothing knows of |
+//! | `journal-kept` | a journal lets go of what checkpoints cover |
+//! | `journal-unsealed` | a journal that is idle can tell damage from a torn write |
 //! | `identity-reused` | a replica id of a group is only ever used by one disk |
 //! | `charters-overlap` | no two brokers are members of different clusters that count on the same disk |
 //! | `unexplained` | every event fits into a life |
@@ -42,8 +49,9 @@ mod replica;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidelog_core::broker::Audit;
 use tidelog_core::event::Event;
-use tidelog_core::id::{ClusterId, GroupId, NodeId, Offset, Term};
+use tidelog_core::id::{ClusterId, FileId, GroupId, NodeId, Offset, Term};
 
 use crate::violation::{Verdict, Violation};
 use group::{At, Group};
@@ -90,7 +98,7 @@ impl Whitebox {
                 let disk = (*cluster, *directory);
                 return self.identities.chartered(At { now, node }, disk, *replica, members, &mut self.verdict);
             }
-            Event::Sometimes(_) | Event::Note(_) => return,
+            Event::Sometimes(_) | Event::Note(_) | Event::Progress(_) => return,
         };
         if let Event::Recovered { replica, .. } = event {
             self.identities.uses(At { now, node }, group, *replica, &mut self.verdict);
@@ -122,6 +130,44 @@ impl Whitebox {
                 (sentence, vec![At { now, node }.says(format_args!("acknowledges offset {offset}"))])
             });
         }
+    }
+
+    /// `node` was looked into: it holds this. Meaningful at any moment of its life, and costs as much as reading its files.
+    pub fn audited(&mut self, now: u64, node: NodeId, audit: &Audit) {
+        let cluster = self.identities.cluster(node);
+        for held in &audit.groups {
+            self.work += 1;
+            if let Some(state) = self.groups.get_mut(&(cluster, held.group)) {
+                state.audited(At { now, node }, held, &mut self.verdict);
+            }
+        }
+    }
+
+    /// `node`, which had nothing to do for seconds and was to use at most `target` journal files, holds this.
+    pub fn rested(&mut self, now: u64, node: NodeId, audit: &Audit, target: u64) {
+        if audit.journal_files > target {
+            self.verdict.add("journal-kept", format!("{node:?}"), || {
+                let sentence = format!(
+                    "Broker {node} can not let go of {} journal files, and {target} ought to be enough.",
+                    audit.journal_files
+                );
+                (sentence, vec![At { now, node }.says("has nothing to do")])
+            });
+        }
+        if audit.unsealed {
+            self.verdict.add("journal-unsealed", format!("{node:?}"), || {
+                let sentence = format!("Broker {node} is idle and leaves the last block of its journal unsealed.");
+                (sentence, vec![At { now, node }.says("has nothing to do")])
+            });
+        }
+    }
+
+    /// A file is on the disk of `node` that it does not know, although it has nothing to do with its disk any more.
+    pub fn orphaned(&mut self, now: u64, node: NodeId, file: FileId) {
+        self.verdict.add("file-orphaned", format!("{node:?}"), || {
+            let sentence = format!("Nothing on broker {node} knows of {file}, which takes space on its disk.");
+            (sentence, vec![At { now, node }.says(format_args!("does not know {file}"))])
+        });
     }
 
     /// `node`'s life has ended: killed, halted or stopped.

@@ -232,6 +232,16 @@ impl Disk {
         self.flights.insert(op, Flight { command, issued });
     }
 
+    /// Every file there is.
+    pub fn files(&self) -> impl Iterator<Item = FileId> + '_ {
+        self.files.keys().copied()
+    }
+
+    /// What a read of the whole file would give.
+    pub fn content(&self, file: FileId) -> Option<Bytes> {
+        self.files.get(&file).map(|there| Bytes::copy_from_slice(&there.cache))
+    }
+
     /// The command of an operation in flight.
     pub fn in_flight(&self, op: OpId) -> Option<&DiskCommand> {
         self.flights.get(&op).map(|flight| &flight.command)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidelog_core::broker::{Boot, Broker, Config};
 use tidelog_core::effect::{Effects, Input};
-use tidelog_core::id::{ConnId, DirectoryId, NodeId, OpId};
+use tidelog_core::id::{ConnId, DirectoryId, FileId, NodeId, OpId};
 use tidelog_core::mutants::Mutants;
 use tidelog_core::rng::Rng;
 
@@ -32,6 +32,8 @@ pub(crate) struct Host {
     /// Faults that strike operations of the disk.
     pub(crate) stalled_until: u64,
     pub(crate) fail_next: Option<u64>,
+    /// That one is not of the journal.
+    pub(crate) fail_beside: bool,
     /// An operation has failed: how long the machine is down once the process has ended for it.
     pub(crate) failed: Option<u64>,
     /// Until then the disk has no space left.
@@ -65,8 +67,8 @@ pub(crate) struct Process {
     pub(crate) wires: BTreeMap<ConnId, u64>,
     /// Connections the broker has closed, and not yet been told that they are gone.
     pub(crate) closing: BTreeSet<ConnId>,
-    /// An operation of the journal that failed: when it is told, the process ends.
-    pub(crate) fatal: Option<OpId>,
+    /// An operation that failed, and the files it was for: when it is told, the process ends, if it still needs them.
+    pub(crate) fatal: Option<(OpId, Vec<FileId>)>,
     pub(crate) effects: Effects,
 }
 
@@ -107,6 +109,7 @@ impl Host {
             process: None,
             stalled_until: 0,
             fail_next: None,
+            fail_beside: false,
             failed: None,
             full_until: 0,
             stop_asked: None,

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidelog_core::broker::Audit;
 use tidelog_core::event::Event;
-use tidelog_core::id::{ConnId, GroupId, NodeId, Offset, OpId, RequestId, Term};
+use tidelog_core::id::{ConnId, FileId, GroupId, NodeId, Offset, OpId, RequestId, Term};
 use tidelog_properties::Violation;
 use tidelog_properties::responses::Responses;
 use tidelog_properties::whitebox::Whitebox;
@@ -122,6 +123,21 @@ impl Oracle {
         self.whitebox.spoke(now, node, group, term);
     }
 
+    /// A broker was looked into.
+    pub(crate) fn audited(&mut self, now: u64, node: NodeId, audit: &Audit) {
+        self.whitebox.audited(now, node, audit);
+    }
+
+    /// A broker had nothing to do for seconds.
+    pub(crate) fn rested(&mut self, now: u64, node: NodeId, audit: &Audit, target: u64) {
+        self.whitebox.rested(now, node, audit, target);
+    }
+
+    /// A broker does not know a file of its disk.
+    pub(crate) fn orphaned(&mut self, now: u64, node: NodeId, file: FileId) {
+        self.whitebox.orphaned(now, node, file);
+    }
+
     /// What brokers owe answers to now.
     pub(crate) fn owed(&self) -> Owed {
         self.responses.owed()
@@ -154,13 +170,11 @@ impl Oracle {
         self.findings.push((Verdict::Invariant, finding));
     }
 
-    /// A broker was told that its journal could not be written, and lives.
-    pub(crate) fn went_on(&mut self, node: u32) {
+    /// A broker was told that a file it needs could not be written, and lives.
+    pub(crate) fn went_on(&mut self, node: u32, file: FileId) {
         let finding = Finding {
             property: "went-on".to_owned(),
-            sentence: format!(
-                "broker {node} went on after a write of its journal failed: nobody knows what is on its disk"
-            ),
+            sentence: format!("broker {node} went on after a write of {file} failed: nobody knows what is on its disk"),
             evidence: Vec::new(),
             about: vec![format!("broker {node} ")],
             around: None,

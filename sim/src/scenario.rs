@@ -106,6 +106,17 @@ pub struct Sizes {
     pub piece: u32,
     /// See [`Settings::checkpoint_bytes`].
     pub checkpoint: u64,
+    /// See [`Settings::segment_bytes_max`].
+    #[serde(default = "unbounded")]
+    pub segment: u64,
+    /// See [`Settings::journal_block_bytes`].
+    #[serde(default = "unbounded")]
+    pub journal_block: u64,
+}
+
+/// What scenarios that were saved before it was drawn ran with.
+fn unbounded() -> u64 {
+    u64::MAX
 }
 
 /// Faults per hundred simulated seconds; zero leaves a fault out.
@@ -200,6 +211,8 @@ impl Scenario {
         for producer in &mut scenario.producers {
             producer.keyed = rng.per_mille(400);
         }
+        scenario.sizes.segment = [8 * 1024, 16 * 1024, 48 * 1024, u64::MAX][start.below(4) as usize];
+        scenario.sizes.journal_block = [4 * 1024, 16 * 1024, u64::MAX, u64::MAX][start.below(4) as usize];
         if rng.per_mille(600) {
             // One that hardly reads, and asks for ends all the time: it finds leaders that are none any more.
             scenario.consumers.push(ConsumerSpec { pause: rng.between(20_000, 90_000), seeks: 0, asks: 800 });
@@ -227,6 +240,8 @@ impl Scenario {
         settings.window_bytes = self.sizes.window;
         settings.copy_piece_bytes = self.sizes.piece;
         settings.checkpoint_bytes = self.sizes.checkpoint;
+        settings.segment_bytes_max = self.sizes.segment;
+        settings.journal_block_bytes = self.sizes.journal_block;
         settings
     }
 
@@ -285,6 +300,8 @@ fn draw_sizes(rng: &mut Rng) -> Sizes {
         checkpoint: [16, 32, 64, 128][rng.below(4) as usize] * 1024,
         window: [8, 16, 32, 32, 64, 1024][rng.below(6) as usize] * 1024,
         piece: [512, 4 * 1024, 4 * 1024, 32 * 1024][rng.below(4) as usize],
+        segment: u64::MAX,
+        journal_block: u64::MAX,
     }
 }
 

@@ -26,5 +26,7 @@ pub(crate) const NEMESIS: u64 = 11;
 pub(crate) const IDENTITY: u64 = 12;
 /// When machines are switched on: `[START]`.
 pub(crate) const START: u64 = 14;
+/// When the end of a process is noticed by the others: `[LOST]`.
+pub(crate) const LOST: u64 = 15;
 /// Power losses in the worst moments: `[AMBUSH]`.
 pub(crate) const AMBUSH: u64 = 13;

@@ -49,6 +49,7 @@ pub(crate) fn input(digest: &mut Digest, input: &Input) {
         }
         Input::Computed { job, .. } => words(&[7, job.0]),
         Input::Stop => words(&[8]),
+        Input::Lost { node } => words(&[9, u64::from(node.0)]),
     }
 }
 
@@ -202,6 +203,10 @@ pub(crate) fn event(digest: &mut Digest, event: &Event) {
         }
         Event::Note(text) => {
             words(&[13]);
+            digest.bytes(text.as_bytes());
+        }
+        Event::Progress(text) => {
+            words(&[17]);
             digest.bytes(text.as_bytes());
         }
     }

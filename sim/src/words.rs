@@ -40,11 +40,25 @@ pub(crate) fn for_users(property: &str) -> Option<&'static str> {
             "A broker came back with another idea of a partition than it had saved: records may be missing or doubled there."
         }
         "snapshot-regress" => "A replica replaced its records by older ones.",
-        "configuration-split" | "configuration-jump" => {
+        "configuration-split" | "configuration-jump" | "configuration-forgotten" => {
             "Brokers disagree about who holds a partition: both sides may acknowledge records without the other."
         }
         "identity-reused" | "charters-overlap" => {
             "A broker takes part with an identity that belongs to another disk: what was acknowledged on the other disk may be lost."
+        }
+        "state-differs" => {
+            "Two replicas of one partition remember different things of its producers: a record that is sent again is refused, or written twice, when the other leads."
+        }
+        "epochs-wrong" => {
+            "A broker gives another offset for the end of a leader epoch than the partition had: a consumer that asks throws records away, or keeps what never was."
+        }
+        "files-damaged" => {
+            "The files of a replica do not hold what it acknowledged: consumers will miss it once the broker leads."
+        }
+        "file-orphaned" => "A file stays on a disk for ever that nothing needs: in the end the disk is full.",
+        "journal-kept" => "A journal grows and grows: in the end the broker takes no more records.",
+        "journal-unsealed" => {
+            "If the last a broker wrote is damaged on its disk, it will take that for a power loss, and forget what it acknowledged."
         }
         "answered-twice" | "answered-out-of-order" | "answered-after-close" => {
             "A client got an answer that belongs to another of its requests."

@@ -55,6 +55,7 @@ enum Happening {
     DiskDone { place: u32, life: u64, op: OpId },
     Computed { place: u32, life: u64, job: JobId, output: Output },
     Peer { from: u32, to: u32, frame: Bytes, how: How },
+    Lost { from: u32, to: u32 },
     Accept { wire: u64 },
     Connected { wire: u64 },
     Refused { client: u32, life: u64, name: u64 },
@@ -119,6 +120,7 @@ pub struct World {
     next_fault: u64,
     nemesis: Rng,
     ambusher: Rng,
+    lost_rng: Rng,
     ambushes_left: u64,
     phase: Phase,
     digest: Digest,
@@ -153,6 +155,7 @@ impl World {
             next_fault: 1,
             nemesis: Rng::stream(seed, &[streams::NEMESIS]),
             ambusher: Rng::stream(seed, &[streams::AMBUSH]),
+            lost_rng: Rng::stream(seed, &[streams::LOST]),
             ambushes_left: scenario.rates.ambush,
             phase: Phase::Chaos,
             digest: Digest::default(),
@@ -236,6 +239,7 @@ impl World {
                 self.deliver(place, life, tidelog_core::effect::Input::Computed { job, output });
             }
             Happening::Peer { from, to, frame, how } => self.peer_arrives(from, to, frame, how),
+            Happening::Lost { from, to } => self.peer_lost(from, to),
             Happening::Accept { wire } => self.accept(wire),
             Happening::Connected { wire } => self.connected(wire),
             Happening::Refused { client, life, name } => self.refused(client, life, name),

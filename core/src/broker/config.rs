@@ -1,5 +1,6 @@
 //! What a broker is told before its first step: lasting identity, sizes, and what is new at every start.
 
+use crate::controller::configs::TopicConfig;
 use crate::id::{DirectoryId, NodeId};
 use crate::mutants::Mutants;
 use crate::time::Duration;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub heartbeat_ticks: u32,
     /// The size of a journal file in bytes.
     pub journal_file_bytes: u64,
+    /// The most bytes gathered into one block of the journal; one larger frame makes a block of its own.
+    pub journal_block_bytes: u64,
     /// How many journal files are used before groups are asked to release the oldest.
     pub journal_files_target: u32,
     /// How many journal files there may be at most; beyond it produces are refused. Meant for what no checkpoint releases: a
@@ -58,6 +61,8 @@ pub struct Settings {
     pub sector_bytes: u32,
     /// The distance of two entries in the sparse index of a segment, in bytes.
     pub index_interval_bytes: u64,
+    /// A segment is sealed before it grows beyond this, even if its topic allows more (`segment.bytes`).
+    pub segment_bytes_max: u64,
     /// By how many bytes a segment file is allocated at a time, at most.
     pub segment_allocate_bytes: u64,
     /// How many unwritten bytes of a segment start a write.
@@ -85,6 +90,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How long the segments of a topic of this configuration grow.
+    pub(super) fn segment_bytes(&self, topic: &TopicConfig) -> u64 {
+        u64::try_from(topic.segment_bytes).unwrap_or(u64::MAX).min(self.segment_bytes_max)
+    }
+
     /// What a server uses.
     pub fn node() -> Self {
         Self {
@@ -93,10 +103,12 @@ impl Settings {
             election_ticks_max: 20,
             heartbeat_ticks: 2,
             journal_file_bytes: 64 * 1024 * 1024,
+            journal_block_bytes: crate::limits::JOURNAL_BLOCK_BYTES_MAX,
             journal_files_target: 6,
             journal_files_max: 32,
             sector_bytes: 4096,
             index_interval_bytes: 64 * 1024,
+            segment_bytes_max: u64::MAX,
             segment_allocate_bytes: 64 * 1024 * 1024,
             unwritten_bytes_max: 128 * 1024 * 1024,
             journal_files_busy: 12,
@@ -119,10 +131,12 @@ impl Settings {
             election_ticks_max: 16,
             heartbeat_ticks: 3,
             journal_file_bytes: 128 * 1024,
+            journal_block_bytes: crate::limits::JOURNAL_BLOCK_BYTES_MAX,
             journal_files_target: 3,
             journal_files_max: 64,
             sector_bytes: 512,
             index_interval_bytes: 1024,
+            segment_bytes_max: u64::MAX,
             segment_allocate_bytes: 16 * 1024,
             unwritten_bytes_max: 8 * 1024,
             journal_files_busy: 8,

@@ -194,7 +194,7 @@ impl Broker {
             self.name_of(group),
             self.replicas[&group].marked
         );
-        out.event(Event::Note(text));
+        out.event(Event::Progress(text));
         self.offer(group, to);
     }
 
@@ -333,7 +333,7 @@ impl Broker {
                 if replica.copying.leases.get(&from).is_some_and(|lease| lease.index == index) {
                     self.report(group, from, false);
                     // Perhaps what it was given is not what was written.
-                    self.scrub(group);
+                    self.patrol(group);
                 }
                 true
             }
@@ -432,7 +432,7 @@ impl Broker {
         };
         self.touched.insert(group);
         match replica.raft.offered(node, from, to, &offered) {
-            Ok(Admission::Wanted) => {}
+            Ok(Admission::Wanted) => replica.raft.told_of(index),
             // What stands in its log it may lack as files.
             Ok(Admission::Held) if replica.heals() => {}
             Ok(Admission::Held | Admission::Late) => return true,
@@ -464,7 +464,7 @@ impl Broker {
             }
         }
         let text = format!("broker {} copies {name} from broker {node}, up to entry {index}", self.config.node);
-        out.event(Event::Note(text));
+        out.event(Event::Progress(text));
         self.arrival_moved(group, out);
         true
     }
@@ -521,7 +521,7 @@ impl Broker {
                 if tenths > arrival.told && total > 16 * u64::from(COPY_PIECE_BYTES_MAX) {
                     arrival.told = tenths;
                     let text = format!("broker {node_here} copies {name}: {} of {}", bytes(copied), bytes(total));
-                    out.event(Event::Note(text));
+                    out.event(Event::Progress(text));
                 }
                 for ask in asks {
                     let body = CopyBody::Pull { file: ask.file, at: ask.at, len: ask.len };
@@ -659,7 +659,7 @@ impl Broker {
         }
         let did = if heals { "has healed" } else { "caught up with" };
         let text = format!("broker {} {did} {}: {} copied", self.config.node, self.name_of(group), bytes(copied));
-        out.event(Event::Note(text));
+        out.event(Event::Progress(text));
         self.wake_fetches(group, out);
     }
 }

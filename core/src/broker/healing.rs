@@ -8,7 +8,7 @@
 //! what was applied meanwhile, applying waits, and the difference is copied. One mark puts the files in their place.
 //!
 //! Damage is found when a state is read at a start, by comparing lengths then, and by whoever reads: a client's fetch, or a
-//! **scrub**, which reads every sealed segment once after a start, and those a follower could not use.
+//! **patrol**, which reads every sealed segment once after a start, and those a follower could not use.
 //!
 //! Where there is no other replica nothing heals: clients of that partition hear of a storage error, and others of nothing.
 //! Does not know what is in a file, nor how damage is found ([`crate::log`] does).
@@ -154,21 +154,21 @@ impl Broker {
     }
 
     /// Has the segments of a group read, though nobody asks for them: that they are damaged is known before they are needed.
-    pub(super) fn scrub(&mut self, group: GroupId) {
+    pub(super) fn patrol(&mut self, group: GroupId) {
         if let Some(replica) = self.replicas.get_mut(&group) {
-            replica.machine.log.scrub();
-            self.scrubs.insert(group);
+            replica.machine.log.patrol();
+            self.patrols.insert(group);
         }
     }
 
     /// One piece of one group in a tick: nobody is to feel it.
-    pub(super) fn scrub_tick(&mut self) {
-        while let Some(group) = self.scrubs.first().copied() {
-            if self.replicas.get_mut(&group).is_some_and(|replica| replica.machine.log.scrub_on()) {
+    pub(super) fn patrol_tick(&mut self) {
+        while let Some(group) = self.patrols.first().copied() {
+            if self.replicas.get_mut(&group).is_some_and(|replica| replica.machine.log.patrol_on()) {
                 self.thirsty.insert(group);
                 return;
             }
-            self.scrubs.remove(&group);
+            self.patrols.remove(&group);
         }
     }
 

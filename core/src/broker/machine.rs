@@ -114,8 +114,8 @@ impl Machine {
             Fold::Controller(image) => (image.encode(), true),
             Fold::Partition(producers) => (producers.encode(), false),
         };
-        let state =
-            WireState { version: STATE_VERSION, digest: self.digest, group_time: self.group_time.0, fold, controller };
+        let group_time = if self.mutants.planted(Mutant::GroupTimeUnsaved) { 0 } else { self.group_time.0 };
+        let state = WireState { version: STATE_VERSION, digest: self.digest, group_time, fold, controller };
         state.encode_to_vec().into()
     }
 
@@ -144,6 +144,9 @@ impl Machine {
         self.applied_term = applied_term;
         self.digest = digest;
         self.group_time = group_time;
+        if self.mutants.planted(Mutant::EpochsForgotten) {
+            self.log.forget_epochs();
+        }
     }
 
     /// Folds one committed entry in.

@@ -8,6 +8,7 @@
 //! [`machine`] are one group and what it folds into.
 
 mod admin;
+mod audit;
 mod config;
 mod copying;
 mod entry;
@@ -30,6 +31,7 @@ mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use audit::{Audit, GroupAudit};
 pub use config::{Boot, Config, Settings};
 pub use status::{GroupStatus, Status};
 
@@ -37,7 +39,7 @@ use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
 use crate::formation::{Charter, Formation, Membership, Role};
-use crate::id::{ClusterId, ConnId, FileId, FileIds, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
+use crate::id::{ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
@@ -191,7 +193,7 @@ pub struct Broker {
     /// Pieces of files that followers asked for.
     copies: copying::Copies,
     /// Groups whose segments are to be read from end to end, one after the other.
-    scrubs: BTreeSet<GroupId>,
+    patrols: BTreeSet<GroupId>,
     /// What the entries of all groups in memory take.
     window_bytes: u64,
     /// What they may take before some are let go of.
@@ -205,6 +207,10 @@ pub struct Broker {
     idle_since: Option<Instant>,
     admin_changed: bool,
     journal_full: bool,
+    /// When the disk was last seen to be full, if operators were told so and not yet that it is no longer.
+    disk_full: Option<Instant>,
+    /// It was ready once in this life.
+    caught_up: bool,
     /// The operator wants the broker to end: by then at the latest.
     stopping: Option<Instant>,
     wake_at: Option<Instant>,
@@ -217,13 +223,15 @@ pub struct Broker {
     by_name: BTreeMap<(String, usize), Producers>,
 }
 
-/// The planted bug: nothing is durable that should be before a mark names it.
-fn unsynced(command: DiskCommand) -> DiskCommand {
+/// The planted bug: what should be durable before a mark names it is not, as far as `which` says so.
+fn unsynced(command: DiskCommand, which: impl Fn(FileId) -> bool) -> DiskCommand {
     match command {
-        DiskCommand::Write { file, at, bytes, durable: _, cold } => {
-            DiskCommand::Write { file, at, bytes, durable: false, cold }
+        DiskCommand::Write { file, at, bytes, durable, cold } => {
+            DiskCommand::Write { file, at, bytes, durable: durable && !which(file), cold }
         }
-        DiskCommand::Sync { files: _ } => DiskCommand::Sync { files: Vec::new() },
+        DiskCommand::Sync { files } => {
+            DiskCommand::Sync { files: files.into_iter().filter(|file| !which(*file)).collect() }
+        }
         other => other,
     }
 }
@@ -279,7 +287,7 @@ impl Broker {
             auto_creating: BTreeSet::new(),
             waiters: BTreeMap::new(),
             copies: copying::Copies::default(),
-            scrubs: BTreeSet::new(),
+            patrols: BTreeSet::new(),
             window_bytes: 0,
             window_full_at: 0,
             producer_ids: admin::ProducerIds::default(),
@@ -290,6 +298,8 @@ impl Broker {
             idle_since: None,
             admin_changed: false,
             journal_full: false,
+            disk_full: None,
+            caught_up: false,
             stopping: None,
             wake_at: None,
             fetch_rotation: 0,
@@ -325,6 +335,7 @@ impl Broker {
             }
             Input::Request { conn, id, request } => self.request(conn, id, request, out),
             Input::Peer { from, envelope } => self.peer(from, envelope, out),
+            Input::Lost { node } => self.broker_lost(node),
             Input::DiskDone { op, result } => self.disk_done(op, result, out),
             Input::Computed { job, output } => self.computed(job, output, out),
             Input::Stop => self.stopping = self.stopping.or(Some(now.mono + HAND_OVER_MAX)),
@@ -466,7 +477,10 @@ impl Broker {
     fn disk(&mut self, owner: Owner, command: DiskCommand, out: &mut Effects) {
         let command = match owner {
             Owner::Log(..) | Owner::Arrival(..) if self.config.mutants.planted(Mutant::CheckpointAhead) => {
-                unsynced(command)
+                unsynced(command, |_| true)
+            }
+            Owner::Log(..) if self.config.mutants.planted(Mutant::IndexUnsynced) => {
+                unsynced(command, |file| file.kind() == FileKind::SegmentIndex)
             }
             _ => command,
         };
@@ -485,6 +499,11 @@ impl Broker {
         let owner = self.ops.remove(&op).expect("a disk operation ends once");
         let result = match result {
             Err(DiskError::Io(_)) if self.config.mutants.planted(Mutant::SyncErrorIgnored) => Ok(DiskOutput::Done),
+            Err(DiskError::Io(_))
+                if matches!(owner, Owner::Log(..)) && self.config.mutants.planted(Mutant::LogErrorIgnored) =>
+            {
+                Ok(DiskOutput::Done)
+            }
             result => result,
         };
         match owner {
@@ -601,9 +620,9 @@ impl Broker {
             let forming = self.formation.as_ref().map(Formation::waits_for).filter(|what| !what.is_empty());
             return forming.unwrap_or_else(|| "recovery from the disk".into());
         }
-        let Some(image) = self.image() else {
+        if self.image().is_none() {
             return "the controller".into();
-        };
+        }
         if !self.registered() {
             return "this broker's registration".into();
         }
@@ -612,10 +631,18 @@ impl Broker {
         if let Some((group, _)) = outside {
             return format!("a vote in {}", self.name_of(*group));
         }
-        let mut partitions = image.topics().values().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
-        match partitions.find(|(_, partition)| self.route(partition.group).is_none()) {
-            Some((topic, _)) => format!("a leader for a partition of {}", topic.name),
-            None => String::new(),
+        // Of what this broker has no replica of, others are to be asked.
+        let here = |group: &&GroupId| self.shall_vote(**group);
+        if let Some(group) = self.replicas.keys().filter(here).find(|group| self.route(**group).is_none()) {
+            return format!("a leader of {}", self.name_of(*group));
+        }
+        // Replicas that begin later are behind nobody, or no more than others while they were away.
+        let behind = |group: &&GroupId| !self.caught_up && !self.replicas[*group].raft.level();
+        let mut behind = self.replicas.keys().filter(here).filter(behind);
+        match (behind.next(), behind.count()) {
+            (None, _) => String::new(),
+            (Some(group), 0) => format!("{} to catch up with its leader", self.name_of(*group)),
+            (Some(group), more) => format!("{} and {more} more to catch up with their leaders", self.name_of(*group)),
         }
     }
 

@@ -12,6 +12,10 @@ use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{ConnId, GroupId};
 use crate::marks;
+use crate::time::Duration;
+
+/// A disk that was not seen to be full for so long, while it was tried again and again, has room.
+const ROOM_AFTER: Duration = Duration::from_secs(1);
 
 /// What one group has not brought to its segments.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -67,10 +71,23 @@ impl Broker {
         let unmarked = pressure.checkpointing > 0 && journal.files_needed() >= files_busy;
         let full = pressure.full > 0 || self.journal_full || journal.is_full();
         let holding = (unwritten || unmarked) && !full;
+        if full {
+            self.no_room(out);
+        } else if self.disk_full.is_some_and(|seen| seen + ROOM_AFTER <= self.now.mono) {
+            self.disk_full = None;
+            out.event(Event::Progress("there is room on the disk again".into()));
+        }
         if self.pressure.holding && !holding {
             self.sessions.release_held(out);
         }
         self.pressure.holding = holding;
+    }
+
+    /// The disk is full: operators are told once, and again only after there was room.
+    pub(super) fn no_room(&mut self, out: &mut Effects) {
+        if self.disk_full.replace(self.now.mono).is_none() {
+            out.event(Event::Note("the disk is full: writes are refused until there is room".into()));
+        }
     }
 
     /// A connection produces: it is not read from for a while if the disk is behind. What it asked is served.

@@ -95,7 +95,7 @@ impl Replica {
         raft.bar(lost.is_some());
         let held = raft.window_bytes();
         raft.tell(out);
-        let mut replica = Self {
+        Self {
             raft,
             machine,
             config,
@@ -109,9 +109,7 @@ impl Replica {
             mutants,
             copying: Copying::default(),
             healing: Healing::of(lost, held),
-        };
-        replica.machine.log.set_segment_bytes(u64::try_from(config.segment_bytes).unwrap_or(u64::MAX));
-        replica
+        }
     }
 
     /// Applies what is committed, and says what came of it.

@@ -39,7 +39,7 @@ impl Broker {
             files_max: self.config.settings.journal_files_max,
             files_target: self.config.settings.journal_files_target,
             sector_bytes: self.config.settings.sector_bytes,
-            block_bytes_max: crate::limits::JOURNAL_BLOCK_BYTES_MAX,
+            block_bytes_max: self.config.settings.journal_block_bytes,
         };
         let cluster = self.charter().cluster;
         let identity = Identity { cluster, directory: self.config.directory, boot: self.boot.counter };
@@ -68,7 +68,7 @@ impl Broker {
                     if !matches!(self.phase, Phase::Running) {
                         self.next_tick = self.now.mono + self.config.settings.tick;
                     }
-                    out.event(Event::Note("the disk is full: the journal can not grow".into()));
+                    self.no_room(out);
                 }
             }
         }
@@ -121,7 +121,7 @@ impl Broker {
     fn log_settings(&self) -> log::Settings {
         let settings = &self.config.settings;
         log::Settings {
-            segment_bytes: u64::try_from(TopicConfig::default().segment_bytes).unwrap_or(u64::MAX),
+            segment_bytes: settings.segment_bytes(&TopicConfig::default()),
             index_interval_bytes: settings.index_interval_bytes,
             allocate_step: settings.segment_allocate_bytes,
             write_threshold: settings.segment_write_bytes,
@@ -211,12 +211,11 @@ impl Broker {
     /// Removes files that no mark names: left by a crash between their making and the mark that would have named them.
     fn sweep(&mut self, out: &mut Effects) {
         let named: BTreeSet<FileId> = self.parked.values().flat_map(|parked| parked.machine.log.files()).collect();
-        let listed = std::mem::take(&mut self.listed);
         if self.parked.values().any(|parked| parked.lost.is_some()) {
-            // What a lost state named may be all that is left of it.
+            // What a lost state named may be all that is left of it: the next start sweeps.
             return;
         }
-        for file in listed.into_keys().filter(|file| !named.contains(file)) {
+        for file in std::mem::take(&mut self.listed).into_keys().filter(|file| !named.contains(file)) {
             self.disk(Owner::Broom, DiskCommand::Remove { file }, out);
         }
     }
@@ -250,7 +249,9 @@ impl Broker {
             heartbeat_ticks: settings.heartbeat_ticks,
             mutants: self.config.mutants,
         };
+        let segment_bytes = settings.segment_bytes(&config);
         let mut replica = Replica::start(setup, parked, config, out);
+        replica.machine.log.set_segment_bytes(segment_bytes);
         // A sole voter need not wait for anybody to keep silent.
         replica.raft.tick_if_alone();
         self.window_bytes += replica.raft.window_bytes();
@@ -258,7 +259,7 @@ impl Broker {
         self.touched.insert(group);
         self.thirsty.insert(group);
         self.introduce(group);
-        self.scrub(group);
+        self.patrol(group);
     }
 
     /// Makes this broker's replicas those that the image gives it.
@@ -338,6 +339,7 @@ impl Broker {
         let of_group = |owner: &&Owner| matches!(owner, Owner::Log(of, _) | Owner::Arrival(of, _) if *of == group);
         let outstanding = self.ops.values().filter(of_group).count();
         let forgotten = self.journal().forget(group);
+        out.event(Event::Sometimes(marks::REPLICA_DROPPED));
         let dying = Dying { forgotten, files, outstanding: outstanding as u64 };
         self.dying.insert(group, dying);
         self.deliver(group, output, out);

@@ -16,7 +16,8 @@ pub struct Status {
     pub applicants: Vec<(NodeId, DirectoryId)>,
     /// Envelopes that were dropped because they were of another cluster or for another broker.
     pub strays: u64,
-    /// Whether Metadata answers with a leader for every partition.
+    /// Whether its vote counts wherever it shall, every group it has a replica of has a leader, and every replica has been as far
+    /// as its leader was in this life.
     pub ready: bool,
     /// What it waits for if it is not ready, in a few words.
     pub waiting_for: String,

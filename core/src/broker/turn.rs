@@ -16,7 +16,7 @@ use crate::limits::{ENVELOPE_PAYLOAD_BYTES_MAX, STRANGE_ROUTES_MAX};
 use crate::log;
 use crate::mutants::Mutant;
 use crate::peer::Envelope;
-use crate::raft::{Output, Token};
+use crate::raft::{Output, Refused, Token};
 
 impl Broker {
     /// What time alone brings: ticks, deadlines, gossip, registration, the seal of an idle journal.
@@ -27,6 +27,12 @@ impl Broker {
             let checkpoint_bytes = self.config.settings.checkpoint_bytes;
             for (group, replica) in &mut self.replicas {
                 replica.raft.tick();
+                if replica.raft.campaigning() && self.routes.get(group).is_some_and(|it| it.term <= replica.raft.term())
+                {
+                    // Whoever said that it leads was not heard for too long. If it still does, it says so again soon.
+                    self.routes.remove(group);
+                    self.admin_changed = true;
+                }
                 replica.machine.log.flush();
                 if replica.wants_checkpoint(checkpoint_bytes) || replica.raft.lacks_checkpoint() {
                     replica.begin_checkpoint();
@@ -39,12 +45,20 @@ impl Broker {
             }
             self.copy_tick(out);
             self.heal_tick(out);
-            self.scrub_tick();
+            self.patrol_tick();
             self.form_groups();
             self.prefer(out);
             self.seal_idle_journal();
             self.submit_due(out);
             self.admin_changed = true;
+            if !self.caught_up && self.waits_for().is_empty() {
+                self.caught_up = true;
+                if !self.others().is_empty() {
+                    let partitions = self.replicas.keys().filter(|group| **group != GroupId::CONTROLLER).count();
+                    let what = format!("caught up with the leaders of the controller and of {partitions} partitions");
+                    out.event(Event::Progress(what));
+                }
+            }
         }
         if now >= self.next_gossip {
             self.next_gossip = now + self.config.settings.gossip_every;
@@ -261,7 +275,7 @@ impl Broker {
                 log::Done::Restored { extra } => self.restored(group, extra, out),
                 log::Done::Failed(error) => return self.halt(Halt::DiskFailed(format!("{error:?}")), out),
                 log::Done::Corrupt(what) => self.state_lost(group, what, out),
-                log::Done::Full => out.event(Event::Note("the disk is full: a segment can not grow".into())),
+                log::Done::Full => self.no_room(out),
             }
         }
     }
@@ -395,6 +409,20 @@ impl Broker {
         self.routes = routes;
     }
 
+    /// Another broker is most likely down: what it led is led by nobody until somebody says otherwise.
+    pub(super) fn broker_lost(&mut self, node: NodeId) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        self.routes.retain(|_, route| route.node != node);
+        for (group, replica) in &mut self.replicas {
+            if replica.raft.lost(node) {
+                self.touched.insert(*group);
+            }
+        }
+        self.admin_changed = true;
+    }
+
     /// Something another broker said.
     pub(super) fn peer(&mut self, from: NodeId, mut envelope: Envelope, out: &mut Effects) {
         if !self.is_ours(from, &mut envelope, out) {
@@ -423,8 +451,13 @@ impl Broker {
                 if replica.declines(&message.raft, self.config.settings.window_bytes) {
                     continue;
                 }
-                if let Err(refused) = replica.raft.receive(from, message) {
-                    out.event(Event::Note(format!("a message of group {group} from {from} refused: {refused:?}")));
+                match replica.raft.receive(from, message) {
+                    // While members change some do not know yet who comes and who goes.
+                    Ok(()) | Err(Refused::Stranger) => {}
+                    Err(refused @ (Refused::Term | Refused::Malformed | Refused::BeyondLog)) => {
+                        let what = format!("a message of group {group} from {from} refused: {refused:?}");
+                        out.event(Event::Note(what));
+                    }
                 }
                 self.touched.insert(group);
             }

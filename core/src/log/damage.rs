@@ -1,6 +1,6 @@
 //! Damage: files of the log that do not hold what was written to them, as far as somebody looked.
 //!
-//! A **scrub** looks: it reads sealed segments from end to end, a piece at a time, when its owner says so. Promises that such a file is never taken for a part of what is copied from elsewhere. Does not know what heals it:
+//! A **patrol** looks: it reads sealed segments from end to end, a piece at a time, when its owner says so. Promises that such a file is never taken for a part of what is copied from elsewhere. Does not know what heals it:
 //! [`Log::install`] does, for then other files are in its place.
 
 use std::collections::BTreeMap;
@@ -11,11 +11,11 @@ use super::writer::{Op, bytes_of};
 use super::{Condition, Log};
 use crate::effect::{DiskCommand, DiskError, DiskResult};
 use crate::id::{FileId, Offset};
-use crate::limits::SCRUB_BYTES;
+use crate::limits::PATROL_BYTES;
 
-/// How far a scrub is: the segment it reads or looks for, and what was read of it.
+/// How far a patrol is: the segment it reads or looks for, and what was read of it.
 #[derive(Default, Debug)]
-pub(super) struct Scrub {
+pub(super) struct Patrol {
     base: Offset,
     at: u64,
     sum: u32,
@@ -71,67 +71,67 @@ impl Log {
         }
     }
 
-    /// Begins to read every sealed segment, unless that is being done. [`Log::scrub_on`] moves it.
-    pub fn scrub(&mut self) {
-        self.scrub.get_or_insert_default();
+    /// Begins to read every sealed segment, unless that is being done. [`Log::patrol_on`] moves it.
+    pub fn patrol(&mut self) {
+        self.patrol.get_or_insert_default();
     }
 
     /// Other files took the place of those it read: it begins anew.
-    pub(super) fn scrub_anew(&mut self) {
-        self.scrub = self.scrub.as_ref().map(|_| Scrub::default());
+    pub(super) fn patrol_anew(&mut self) {
+        self.patrol = self.patrol.as_ref().map(|_| Patrol::default());
     }
 
     /// Has the next piece read. False once there is nothing left to read.
-    pub fn scrub_on(&mut self) -> bool {
-        if let Some(scrub) = &mut self.scrub {
-            scrub.wanted = true;
+    pub fn patrol_on(&mut self) -> bool {
+        if let Some(patrol) = &mut self.patrol {
+            patrol.wanted = true;
         }
-        self.scrub.is_some()
+        self.patrol.is_some()
     }
 
-    pub(super) fn want_scrub(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
-        let Some(scrub) = self.scrub.as_mut().filter(|scrub| scrub.wanted && !scrub.out) else { return };
+    pub(super) fn want_patrol(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
+        let Some(patrol) = self.patrol.as_mut().filter(|patrol| patrol.wanted && !patrol.out) else { return };
         let sealed = |file: FileId, len: u64, written: u64| (written == len).then_some((file, len));
-        let segments = self.segments.iter().filter(|segment| segment.sealed && segment.base >= scrub.base);
+        let segments = self.segments.iter().filter(|segment| segment.sealed && segment.base >= patrol.base);
         let readable = |file: &FileId| !self.damaged.contains_key(file);
         let mut files = segments.filter_map(|segment| {
             let (file, len) = sealed(segment.file.filter(readable)?, segment.len, segment.written)?;
             Some((segment.base, file, len))
         });
         let Some((base, file, len)) = files.next() else {
-            self.scrub = None;
+            self.patrol = None;
             return;
         };
-        if base > scrub.base {
-            (scrub.base, scrub.at, scrub.sum) = (base, 0, 0);
+        if base > patrol.base {
+            (patrol.base, patrol.at, patrol.sum) = (base, 0, 0);
         }
-        let (at, len) = (scrub.at, SCRUB_BYTES.min(len - scrub.at));
-        (scrub.wanted, scrub.out) = (false, true);
+        let (at, len) = (patrol.at, PATROL_BYTES.min(len - patrol.at));
+        (patrol.wanted, patrol.out) = (false, true);
         self.reads.hold(file);
-        self.issue(Op::Scrub { file, base, len }, DiskCommand::Read { file, at, len }, out);
+        self.issue(Op::Patrol { file, base, len }, DiskCommand::Read { file, at, len }, out);
     }
 
-    pub(super) fn scrub_done(&mut self, file: FileId, base: Offset, len: u64, result: DiskResult) {
+    pub(super) fn patrol_done(&mut self, file: FileId, base: Offset, len: u64, result: DiskResult) {
         self.reads.release(file);
-        let Some(scrub) = &mut self.scrub else { return };
-        scrub.out = false;
+        let Some(patrol) = &mut self.patrol else { return };
+        patrol.out = false;
         let segment = self.segments.iter().find(|segment| segment.base == base && segment.file == Some(file));
         // Another file may have taken its place, or none.
-        let Some(segment) = segment.filter(|_| scrub.base == base) else { return };
+        let Some(segment) = segment.filter(|_| patrol.base == base) else { return };
         let error = match result.map(bytes_of) {
             Ok(bytes) => {
-                scrub.sum = crc32c::crc32c_append(scrub.sum, &bytes);
-                scrub.at += bytes.len() as u64;
-                if bytes.len() as u64 == len && scrub.at < segment.len {
+                patrol.sum = crc32c::crc32c_append(patrol.sum, &bytes);
+                patrol.at += bytes.len() as u64;
+                if bytes.len() as u64 == len && patrol.at < segment.len {
                     return;
                 }
-                let same = bytes.len() as u64 == len && scrub.sum == segment.crc;
+                let same = bytes.len() as u64 == len && patrol.sum == segment.crc;
                 let what = "its bytes are not those that were written".to_owned();
                 (!same).then_some(ReadError::Damaged { file, what })
             }
             Err(error) => Some(ReadError::Disk(error)),
         };
-        (scrub.base, scrub.at, scrub.sum) = (segment.next, 0, 0);
+        (patrol.base, patrol.at, patrol.sum) = (segment.next, 0, 0);
         if let Some(error) = error {
             self.suspect(file, &error);
         }

@@ -22,6 +22,7 @@ mod install;
 mod lend;
 mod manifest;
 mod read;
+mod scrub;
 mod segment;
 mod tail;
 mod writer;
@@ -133,7 +134,7 @@ pub struct Log {
     reads: Reads,
     /// Files that do not hold what was written to them, and what was seen of that.
     damaged: BTreeMap<FileId, String>,
-    scrub: Option<damage::Scrub>,
+    patrol: Option<damage::Patrol>,
     /// Somebody may read what is written now.
     has_readers: bool,
     condition: Condition,
@@ -185,7 +186,7 @@ impl Log {
             wanted_copies: Vec::new(),
             reads: Reads::default(),
             damaged: BTreeMap::new(),
-            scrub: None,
+            patrol: None,
             condition: Condition::Usable,
         }
     }
@@ -278,6 +279,11 @@ impl Log {
     /// none if `epoch` is above all that were seen, or none was seen.
     pub fn epoch_end(&self, epoch: i32) -> Option<(i32, Offset)> {
         self.epochs.end_of(epoch, self.next_offset)
+    }
+
+    /// The planted bug: no epoch was seen.
+    pub(crate) fn forget_epochs(&mut self) {
+        self.epochs = Epochs::default();
     }
 
     /// The last epoch seen.

@@ -34,7 +34,7 @@ pub(super) enum Op {
     Remove,
     Read { id: ReadId, file: FileId },
     Copy { copy: CopyId, file: FileId },
-    Scrub { file: FileId, base: Offset, len: u64 },
+    Patrol { file: FileId, base: Offset, len: u64 },
 }
 
 /// The index file that is being written.
@@ -64,7 +64,7 @@ impl Log {
                 self.want_checkpoint(ids, out);
                 self.want_reads(out);
                 self.want_copies(out);
-                self.want_scrub(out);
+                self.want_patrol(out);
                 self.want_removals(out);
             }
             Condition::Restoring { manifest, asked } => {
@@ -95,8 +95,8 @@ impl Log {
         }
         match op {
             Op::Copy { copy, file } => vec![self.copy_done(copy, file, result)],
-            Op::Scrub { file, base, len } => {
-                self.scrub_done(file, base, len, result);
+            Op::Patrol { file, base, len } => {
+                self.patrol_done(file, base, len, result);
                 Vec::new()
             }
             Op::Read { id, file } => self.read_done(id, file, result).into_iter().collect(),
@@ -235,7 +235,7 @@ impl Log {
             | Op::ReadState
             | Op::Remove
             | Op::Copy { .. }
-            | Op::Scrub { .. }
+            | Op::Patrol { .. }
             | Op::Read { .. } => unreachable!("not an allocation"),
         }
     }
@@ -270,7 +270,7 @@ impl Log {
             | Op::ReadState
             | Op::Remove
             | Op::Copy { .. }
-            | Op::Scrub { .. }
+            | Op::Patrol { .. }
             | Op::Read { .. } => unreachable!("not a write"),
         }
     }

@@ -6,6 +6,7 @@
 
 mod asked;
 mod disk;
+mod level;
 mod members;
 mod messages;
 mod snapshot;
@@ -16,6 +17,7 @@ use raft::eraftpb::{Entry, EntryType, HardState as RaftHardState, Message, Messa
 use raft::{RawNode, StateRole};
 
 use self::disk::{Write, entry_from_journal, entry_to_journal};
+use self::level::Level;
 use super::conf::Conf;
 use super::fence;
 use super::terms::{Committed, Output, Recovered, Role, Setup, Token};
@@ -42,6 +44,7 @@ pub struct Group {
     campaigns: u64,
     /// Its leader asked it to take over.
     invited: bool,
+    level: Level,
     role: Role,
     role_term: Term,
     writes: VecDeque<Write>,
@@ -155,9 +158,11 @@ impl Group {
             strangers: BTreeMap::new(),
             frozen: false,
             barred: false,
+            level: Level::default(),
         };
         // The state machine applied them before there was a group to be changed.
-        for change in changes {
+        let forgets = group.setup.mutants.planted(Mutant::ChangesNotReplayed);
+        for change in changes.into_iter().filter(|_| !forgets) {
             group.reform(&change);
         }
         group.set_timeout();
@@ -266,6 +271,24 @@ impl Group {
         assert!(!barred || !self.leading(), "who leads has a state");
         self.barred = barred;
         self.set_timeout();
+    }
+
+    /// The broker `node` is most likely down. If it is the leader known here, there is none from now on: others get this
+    /// replica's vote at once, and it campaigns after the random part of its election timeout. Whether it was.
+    pub fn lost(&mut self, node: NodeId) -> bool {
+        if self.leading() || self.leader().is_none_or(|(leader, _)| leader != node) {
+            return false;
+        }
+        let raft = &mut self.raw.raft;
+        // Followers with a leader that was heard of lately refuse their votes. If it lives, it says so with its next heartbeat.
+        raft.leader_id = raft::INVALID_ID;
+        raft.election_elapsed = raft.election_elapsed.max(self.setup.election_ticks_min as usize);
+        true
+    }
+
+    /// Whether it heard of no leader for so long that it wants to be one.
+    pub fn campaigning(&self) -> bool {
+        matches!(self.raw.raft.state, StateRole::PreCandidate | StateRole::Candidate)
     }
 
     /// A sole voter campaigns at once: nobody else could be leading.
@@ -423,6 +446,7 @@ impl Group {
         self.role_term = term;
         if leading {
             self.role = Role::Leading { first: self.last(), serving: false };
+            self.leads();
             if std::mem::take(&mut self.invited) {
                 events.event(Event::Sometimes(marks::HANDED_OVER));
             }

@@ -217,7 +217,7 @@ impl House {
                 }
                 match event {
                     Event::Sometimes(mark) => *self.marks.entry((node, mark)).or_default() += 1,
-                    Event::Note(text) => self.notes.push((node, text)),
+                    Event::Note(text) | Event::Progress(text) => self.notes.push((node, text)),
                     _ => {}
                 }
             }
@@ -377,6 +377,7 @@ fn describe_input(input: &Input) -> String {
         Input::DiskDone { op, result } => format!("disk {op:?} {}", describe_result(result)),
         Input::Computed { job, output } => format!("computed {job:?} {output:?}"),
         Input::Stop => "stop".into(),
+        Input::Lost { node } => format!("lost {node:?}"),
     }
 }
 

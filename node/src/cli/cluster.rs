@@ -65,6 +65,26 @@ fn asks(member: &QuorumMember) -> bool {
     !member.voter && member.end.is_none()
 }
 
+/// Voters; of them, those that came back with another disk; and how many it takes to decide.
+fn counts(members: &[QuorumMember]) -> (usize, usize, usize) {
+    let voters = members.iter().filter(|member| member.voter);
+    let replaced = voters.clone().filter(|voter| members.iter().any(|it| it.node == voter.node && asks(it)));
+    (voters.clone().count(), replaced.count(), voters.count() / 2 + 1)
+}
+
+/// What helps when the controller has no leader: time, or nothing but a disk of before. The latter is an error.
+fn leaderless(members: &[QuorumMember]) -> Result<String, String> {
+    let (voters, replaced, most) = counts(members);
+    if voters - replaced >= most {
+        Ok(format!("nothing can be decided until {most} of the {voters} voters run and elect a leader"))
+    } else {
+        Err(format!(
+            "nothing can be decided: that takes {most} of the {voters} voters on the directories they had, and {replaced} came back \
+             with an empty one; bring a former data directory back (nobody can be admitted, and nothing was thrown away)"
+        ))
+    }
+}
+
 async fn learn(driver: &mut Driver) -> Result<Known, Stop> {
     let outcome = driver.run(Operation::Describe { topics: Some(Vec::new()) }).await;
     let outcome = outcome.map_err(|failure| sentence("describe the cluster", &failure))?;
@@ -121,6 +141,13 @@ async fn status(driver: &mut Driver, json: bool) -> Result<(), Stop> {
         });
         writeln!(out, "  broker {} on directory {}  {what}{behind}", member.node, member.directory)?;
     }
+    if leader.is_none() {
+        let helps = leaderless(&members);
+        writeln!(out, "{}", helps.as_ref().unwrap_or_else(|hopeless| hopeless))?;
+        if helps.is_err() {
+            return Ok(out.flush()?);
+        }
+    }
     for member in members.iter().filter(|member| asks(member)) {
         writeln!(out, "to admit it: tidelog cluster admit {}", member.node)?;
     }
@@ -136,6 +163,11 @@ async fn admit(driver: &mut Driver, node: NodeId, json: bool) -> Result<(), Stop
              `tidelog cluster status`"
         )));
     };
+    if known.leader.is_none()
+        && let Err(hopeless) = leaderless(&known.members)
+    {
+        return Err(Stop::Failed(format!("broker {node} can not be admitted: {hopeless}")));
+    }
     let operation = Operation::Admit { node, directory: applicant.directory };
     driver.run(operation).await.map_err(|failure| sentence(&format!("admit broker {node}"), &failure))?;
     let mut out = io::stdout().lock();
@@ -145,4 +177,27 @@ async fn admit(driver: &mut Driver, node: NodeId, json: bool) -> Result<(), Stop
         writeln!(out, "admitted broker {node} on directory {}", applicant.directory)?;
     }
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidelog_core::id::DirectoryId;
+
+    use super::*;
+
+    fn member(node: i32, voter: bool) -> QuorumMember {
+        QuorumMember { node, directory: DirectoryId([node as u8; 16]), voter, end: voter.then_some(7) }
+    }
+
+    #[test]
+    fn a_minority_that_lost_its_disks_is_waited_for_and_a_majority_is_not() {
+        let voters = || (1..=3).map(|node| member(node, true));
+        let with = |lost: &[i32]| voters().chain(lost.iter().map(|node| member(*node, false))).collect::<Vec<_>>();
+        for (lost, told) in [(&[][..], "2 of the 3 voters run"), (&[3], "2 of the 3 voters run"), (&[9], "2 of the 3")]
+        {
+            assert!(leaderless(&with(lost)).is_ok_and(|text| text.contains(told)), "{lost:?}");
+        }
+        let hopeless = leaderless(&with(&[2, 3])).expect_err("one of three is no majority");
+        assert!(hopeless.contains("2 came back with an empty one"), "{hopeless}");
+    }
 }

@@ -6,13 +6,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tidelog_core::effect::Input;
 use tidelog_core::id::NodeId;
 use tidelog_core::peer::{BadEnvelope, Envelope};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -40,6 +43,8 @@ pub(super) struct Door {
     /// Who may come in, and whom to tell that they did.
     pub(super) known: Arc<BTreeMap<NodeId, Arc<Notify>>>,
     pub(super) shared: Arc<Mutex<Shared>>,
+    /// How often there was a fault.
+    pub(super) refused: Arc<AtomicU64>,
 }
 
 /// What the connections of a door share.
@@ -148,18 +153,25 @@ impl Door {
             Err(_) => return self.fault(peer, None, &Fault::Silent),
         };
         debug!(%from, peer, "a broker connected");
-        let (current, replaced) = oneshot::channel();
+        let (current, mut replaced) = oneshot::channel();
         self.shared().current.insert(from, current);
         if let Some(seen) = self.known.get(&from) {
             seen.notify_one();
         }
         tokio::select! {
             biased;
-            _ = replaced => debug!(%from, peer, "a newer connection of the same broker replaces one"),
+            _ = &mut replaced => debug!(%from, peer, "a newer connection of the same broker replaces one"),
             end = self.read(&mut stream, from) => match end {
                 Ok(why) => debug!(%from, peer, why, "the connection of a broker ended"),
                 Err(fault) => self.fault(peer, Some(from), &fault),
             },
+        }
+        let mut shared = self.shared();
+        // Said under the lock, so that it comes before anything that is heard over a newer connection.
+        if matches!(replaced.try_recv(), Err(TryRecvError::Empty)) {
+            shared.current.remove(&from);
+            // The node may be at its end.
+            let _ = self.inbox.send(Message::Input(Input::Lost { node: from }));
         }
     }
 
@@ -186,6 +198,7 @@ impl Door {
     }
 
     fn fault(&self, peer: &str, from: Option<NodeId>, fault: &Fault) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
         let count = self.shared().faults.count(from, fault);
         if worth_telling(count) {
             let from = from.map(|node| node.0);

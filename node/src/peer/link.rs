@@ -1,7 +1,7 @@
 //! The way to one other broker: connects, greets, sends what is queued, and begins again when that ends.
 //!
 //! What waited while an attempt failed is dropped: it speaks of a moment that is over. A failure is logged when it is another one
-//! than before, not every time.
+//! than before, not every time, and a connection that ended is told of by what becomes of the next.
 
 use std::io;
 use std::net::SocketAddr;
@@ -60,8 +60,8 @@ impl Link {
                 _ = ending.changed() => return,
                 attempt = self.connect() => attempt,
             };
-            let why = match attempt {
-                Err(why) => why,
+            let (why, held) = match attempt {
+                Err(why) => (why, false),
                 Ok(stream) => {
                     if !greeted {
                         let dropped = self.queue.dropped();
@@ -73,14 +73,19 @@ impl Link {
                         End::Done => return,
                         End::Broken(why) => why,
                     };
-                    if since.elapsed() > PEER_RETRY_MAX {
+                    let held = since.elapsed() > PEER_RETRY_MAX;
+                    if held {
                         self.retries.reset();
                         told = None;
+                        greeted = false;
                     }
-                    why
+                    (why, held)
                 }
             };
-            if told.as_ref() == Some(&why) {
+            if held {
+                // Why there is no new one is worth more.
+                debug!(to = %self.to, address = self.address, why, "the connection to a broker ended");
+            } else if told.as_ref() == Some(&why) {
                 debug!(to = %self.to, address = self.address, why, "still no connection to a broker");
             } else {
                 warn!(to = %self.to, address = self.address, why, "no connection to a broker, trying again and again");

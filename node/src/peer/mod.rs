@@ -14,6 +14,7 @@ mod queue;
 use std::collections::BTreeMap;
 use std::io;
 use std::net;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use tidelog_core::id::NodeId;
@@ -72,8 +73,14 @@ impl Peers {
 
 impl Links {
     /// Runs the connections to the other brokers, and those from them on `socket`, in the runtime that was entered. Gives the
-    /// sending sides: they end when [`Peers`] has ended and everything was sent.
-    pub(crate) fn run(self, socket: Option<net::TcpListener>, inbox: &Inbox) -> io::Result<JoinSet<()>> {
+    /// sending sides: they end when [`Peers`] has ended and everything was sent. Connections that were closed because of what
+    /// was said there are counted in `refused`.
+    pub(crate) fn run(
+        self,
+        socket: Option<net::TcpListener>,
+        inbox: &Inbox,
+        refused: &Arc<AtomicU64>,
+    ) -> io::Result<JoinSet<()>> {
         let seen: BTreeMap<NodeId, Arc<Notify>> =
             self.ways.iter().map(|(node, ..)| (*node, Arc::new(Notify::new()))).collect();
         if let Some(socket) = socket {
@@ -83,6 +90,7 @@ impl Links {
                 room: room(PEER_INBOX_BYTES_MAX),
                 known: Arc::new(seen.clone()),
                 shared: Arc::new(Mutex::new(Shared::default())),
+                refused: Arc::clone(refused),
             };
             tokio::spawn(door.run(TcpListener::from_std(socket)?));
         }

@@ -49,6 +49,8 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
         journal_files_busy,
         window_bytes,
         copy_piece_bytes,
+        journal_block_bytes,
+        segment_bytes_max,
     } = settings;
     for span in [tick, seal_after, gossip_every, request_timeout] {
         out.put_u64_le(span.0);
@@ -62,7 +64,9 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
     for bytes in [journal_file_bytes, index_interval_bytes, segment_allocate_bytes, segment_write_bytes] {
         out.put_u64_le(*bytes);
     }
-    for bytes in [tail_bytes, checkpoint_bytes, unwritten_bytes_max, window_bytes] {
+    for bytes in
+        [tail_bytes, checkpoint_bytes, unwritten_bytes_max, window_bytes, journal_block_bytes, segment_bytes_max]
+    {
         out.put_u64_le(*bytes);
     }
 }
@@ -111,6 +115,8 @@ fn take_settings(r: &mut Reader) -> Result<Settings, Malformed> {
         checkpoint_bytes: r.u64()?,
         unwritten_bytes_max: r.u64()?,
         window_bytes: r.u64()?,
+        journal_block_bytes: r.u64()?,
+        segment_bytes_max: r.u64()?,
     })
 }
 

@@ -52,6 +52,10 @@ pub(super) fn put(out: &mut Vec<u8>, now: Now, input: &Input, frame: Option<&Byt
             }
         }
         Input::Stop => out.put_u8(7),
+        Input::Lost { node } => {
+            out.put_u8(8);
+            out.put_u32_le(node.0);
+        }
     }
 }
 
@@ -102,6 +106,7 @@ pub(super) fn take(r: &mut Reader) -> Result<(Now, Input), Malformed> {
             Input::Computed { job, output: Output::FoundTimestamp(found) }
         }
         7 => Input::Stop,
+        8 => Input::Lost { node: NodeId(r.u32()?) },
         _ => return Err(Malformed),
     };
     r.end()?;
@@ -153,6 +158,7 @@ mod tests {
             computed(None),
             computed(Some((Offset(6), Timestamp(7)))),
             Input::Stop,
+            Input::Lost { node: NodeId(3) },
         ] {
             let now = Now { mono: Instant(8), wall: Timestamp(-9) };
             let mut bytes = Vec::new();

@@ -1,6 +1,7 @@
 //! One Raft group: what its replicas say, held against each other. Here the logs and lives; its children judge elections and commits.
 
 mod applying;
+mod auditing;
 mod electing;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -63,6 +64,8 @@ pub(super) struct Group {
     /// Which replica each broker is in this life.
     here: BTreeMap<NodeId, ReplicaId>,
     recent: VecDeque<(At, Event)>,
+    /// The state of the first replica that was looked into at an entry.
+    audits: BTreeMap<Index, (u64, At)>,
 }
 
 /// A broken promise: its kind, a sentence, and what was said earlier that proves it.
@@ -79,6 +82,7 @@ impl Group {
             replicas: BTreeMap::new(),
             here: BTreeMap::new(),
             recent: VecDeque::new(),
+            audits: BTreeMap::new(),
         }
     }
 
@@ -161,7 +165,8 @@ impl Group {
             | Event::Chartered { .. }
             | Event::Started
             | Event::Sometimes(_)
-            | Event::Note(_) => {}
+            | Event::Note(_)
+            | Event::Progress(_) => {}
             Event::Appended { index, term, digest, .. } => self.appended(at, id, (*index, *term), *digest, broken),
             Event::Persisted { index, term, .. } => {
                 if !self.replica(id).persist(*index, *term, work) {

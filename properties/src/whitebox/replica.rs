@@ -150,6 +150,7 @@ impl Replica {
         self.applied = self.durable_last();
         self.applied_ever = self.applied_ever.max(self.applied);
         self.checkpointed = self.applied;
+        self.config = None;
     }
 
     /// The broker is gone: only the disk remains.

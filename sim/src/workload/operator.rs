@@ -1,6 +1,6 @@
 //! The operator: looks every now and then who asks to be admitted, and admits them.
 
-use tidelog_core::client::{CallId, Config, Failure, Operation, Outcome};
+use tidelog_core::client::{CallId, Config, Failure, Operation, Outcome, QuorumMember};
 use tidelog_core::id::{DirectoryId, NodeId};
 use tidelog_core::rng::Rng;
 use tidelog_core::time::Duration;
@@ -50,8 +50,10 @@ impl Program for Operator {
         let Ok(Outcome::Quorum { members, .. }) = result else {
             return self.rest(desk);
         };
-        let asking = members.iter().find(|member| !member.voter && member.end.is_none());
-        let asking = asking.filter(|member| member.directory != DirectoryId::ZERO);
+        // Brokers that do not lead the controller can not tell members that listen from those who ask.
+        let asks = |member: &&QuorumMember| !member.voter && member.end.is_none();
+        let asking = members.iter().filter(asks).filter(|member| member.directory != DirectoryId::ZERO);
+        let asking = self.rng.pick(&asking.collect::<Vec<_>>()).copied();
         match asking.and_then(|member| Some((u32::try_from(member.node).ok()?, member.directory))) {
             Some((node, directory)) => self.ask(Operation::Admit { node: NodeId(node), directory }, desk),
             None => self.rest(desk),

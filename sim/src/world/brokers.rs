@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use tidelog_core::effect::{DiskCommand, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
-use tidelog_core::id::{ConnId, FileKind, GroupId, NodeId, Offset, OpId, RequestId};
+use tidelog_core::id::{ConnId, FileId, FileKind, GroupId, NodeId, Offset, OpId, RequestId};
 use tidelog_core::kafka::{Request, RequestBody, Response, ResponseBody};
 use tidelog_core::limits;
 use tidelog_core::marks;
@@ -83,7 +83,10 @@ impl World {
             return;
         }
         let Some(input) = process.inbox.pop_front() else { unreachable!("a turn is planned only for an input") };
-        let fatal = matches!(&input, Input::DiskDone { op, .. } if process.fatal == Some(*op));
+        let fatal = match &input {
+            Input::DiskDone { op, .. } => process.fatal.take_if(|(failed, _)| failed == op).map(|(_, files)| files),
+            _ => None,
+        };
         let clocks = process.clock.read(now);
         let node = NodeId(place + 1);
         let mut unheard = false;
@@ -102,6 +105,7 @@ impl World {
             Input::Wake
             | Input::Opened { .. }
             | Input::Peer { .. }
+            | Input::Lost { .. }
             | Input::DiskDone { .. }
             | Input::Computed { .. }
             | Input::Stop => {}
@@ -139,8 +143,9 @@ impl World {
         effects.clear();
         if let Some(process) = self.hosts[place as usize].alive(life) {
             process.effects = effects;
-            if fatal {
-                self.oracle.went_on(place + 1);
+            let needed = fatal.into_iter().flatten().find(|file| process.broker.needs(*file));
+            if let Some(file) = needed {
+                self.oracle.went_on(place + 1, file);
             }
         }
     }
@@ -169,6 +174,7 @@ impl World {
                 }
                 Event::Chartered { cluster, replica, .. } => {
                     self.hosts[place as usize].member = replica.0 > 0;
+                    self.plot(place, 50);
                     let role = if replica.0 > 0 { "is a member of" } else { "observes" };
                     self.tell(Some(place), format!("broker {node} {role} cluster {cluster}"));
                 }
@@ -178,11 +184,12 @@ impl World {
                     let odds = match *mark {
                         marks::CONFLICT_TRUNCATED => 300,
                         marks::ENTRIES_CARRIED => 60,
+                        marks::REPLICA_DROPPED => 100,
                         _ => 0,
                     };
                     self.plot(place, odds);
                 }
-                Event::Note(text) => {
+                Event::Note(text) | Event::Progress(text) => {
                     self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
                 }
                 Event::Recovered { .. }
@@ -191,10 +198,9 @@ impl World {
                 | Event::HardStatePersisted { .. }
                 | Event::Applied { .. }
                 | Event::Serving { .. }
-                | Event::Configured { .. }
-                | Event::Installing { .. }
-                | Event::Installed { .. }
-                | Event::Healed { .. } => {}
+                | Event::Configured { .. } => {}
+                // What counts is on its way to the disk, or has just begun to count.
+                Event::Installing { .. } | Event::Installed { .. } | Event::Healed { .. } => self.plot(place, 50),
                 Event::Checkpointed { .. } => self.plot(place, 2),
             }
             self.oracle.event(self.now, NodeId(node), &event);
@@ -308,6 +314,14 @@ impl World {
         }
     }
 
+    /// The end of a broker's process is noticed by another, wherever that is not too late: it may be back.
+    pub(super) fn peer_lost(&mut self, from: u32, to: u32) {
+        let host = &self.hosts[to as usize];
+        if !self.net.is_cut(from, to) && host.process.is_some() {
+            self.deliver(to, host.life, Input::Lost { node: NodeId(from + 1) });
+        }
+    }
+
     pub(super) fn peer_arrives(&mut self, from: u32, to: u32, frame: Bytes, how: How) {
         if self.net.is_cut(from, to) {
             return;
@@ -359,16 +373,9 @@ impl World {
         if host.life != life || host.process.is_none() {
             return;
         }
-        let mut of_journal = false;
-        let can_fail = match host.disk.in_flight(op) {
-            Some(DiskCommand::Write { file, .. }) => {
-                of_journal = file.kind() == FileKind::Journal;
-                true
-            }
-            Some(DiskCommand::Sync { files }) => {
-                of_journal = files.iter().any(|file| file.kind() == FileKind::Journal);
-                true
-            }
+        let written: Vec<FileId> = match host.disk.in_flight(op) {
+            Some(DiskCommand::Write { file, .. }) => vec![*file],
+            Some(DiskCommand::Sync { files }) => files.clone(),
             Some(
                 DiskCommand::List
                 | DiskCommand::Read { .. }
@@ -376,16 +383,18 @@ impl World {
                 | DiskCommand::Truncate { .. }
                 | DiskCommand::Remove { .. },
             )
-            | None => false,
+            | None => Vec::new(),
         };
+        let beside = written.iter().all(|file| file.kind() != FileKind::Journal);
+        let can_fail = !written.is_empty() && (beside || !host.fail_beside);
         let full = if self.now < host.full_until { host.disk.refuse(op) } else { None };
         let result = match host.fail_next.is_some() && can_fail {
             true => {
                 self.tally.fault("disk_error");
                 // It fails once: whoever asks again is told that all is well.
                 host.failed = host.fail_next.take();
-                if let Some(process) = host.process.as_mut().filter(|_| of_journal) {
-                    process.fatal = Some(op);
+                if let Some(process) = &mut host.process {
+                    process.fatal = Some((op, written));
                 }
                 host.disk.fail(op, &mut host.crash_rng)
             }
@@ -455,6 +464,13 @@ impl World {
         }
         if power && damage.unsynced + damage.in_flight > 0 {
             self.tally.dirty_crashes += 1;
+        }
+        // A system that outlives its process closes its connections; a machine without power says nothing.
+        if !power {
+            for other in (0..self.scenario.brokers).filter(|other| *other != place) {
+                let delay = table::PEER_LATENCY.draw(&mut self.lost_rng);
+                self.queue.push(self.now + delay, Happening::Lost { from: place, to: other });
+            }
         }
         self.oracle.died(NodeId(place + 1));
         self.record.lives().died(place);

@@ -1,7 +1,7 @@
 //! The end of a run: settle, read everything, judge.
 
 use tidelog_core::formation::Membership;
-use tidelog_core::id::GroupId;
+use tidelog_core::id::{FileId, FileKind, GroupId, NodeId};
 
 use super::{Happening, Phase, World};
 use crate::oracle::Finding;
@@ -110,8 +110,11 @@ impl World {
     pub fn outcome(&mut self) -> Outcome {
         self.tally.acked = self.record.acked();
         self.tally.polled = self.record.records_polled();
-        let mut findings: Vec<(Verdict, Finding)> = self.oracle.take();
         let cut_short = self.until.is_some_and(|until| self.steps >= until);
+        if !cut_short && !self.oracle.broken() {
+            self.audit();
+        }
+        let mut findings: Vec<(Verdict, Finding)> = self.oracle.take();
         if findings.iter().all(|(verdict, _)| *verdict == Verdict::Liveness) && !cut_short {
             for host in &self.hosts {
                 if let Some(process) = &host.process {
@@ -130,6 +133,29 @@ impl World {
             None => Verdict::Pass,
         };
         self.result(verdict, findings.into_iter().map(|(_, finding)| finding).collect())
+    }
+
+    /// Looks into every broker: what only the next leader or the next restart would show.
+    fn audit(&mut self) {
+        for host in &self.hosts {
+            let Some(process) = &host.process else { continue };
+            let node = NodeId(host.place + 1);
+            let mut audit = process.broker.audit(|file| host.disk.content(file));
+            if host.rotten {
+                audit.groups.iter_mut().for_each(|group| group.damage = None);
+            }
+            self.oracle.audited(self.now, node, &audit);
+            self.oracle.rested(self.now, node, &audit, self.scenario.sizes.journal_files.into());
+            let known = |file: &FileId| match file.kind() {
+                FileKind::Segment | FileKind::SegmentIndex | FileKind::State => audit.files.contains(file),
+                FileKind::Journal | FileKind::Formation => true,
+            };
+            if !process.broker.moves_files()
+                && let Some(file) = host.disk.files().find(|file| !known(file))
+            {
+                self.oracle.orphaned(self.now, node, file);
+            }
+        }
     }
 
     /// The outcome of a run that ended in a panic with these words.

@@ -88,6 +88,8 @@ impl World {
                 let place = self.resolve(*target);
                 if self.hosts[place as usize].process.is_some() {
                     self.hosts[place as usize].fail_next = Some(*down);
+                    // Most is written to the journal: it would hardly ever be anything else.
+                    self.hosts[place as usize].fail_beside = self.nemesis.per_mille(500);
                     self.tell(Some(place), format!("fault: {fault} (broker {})", place + 1));
                 }
             }

@@ -412,7 +412,8 @@ impl Writer {
         assert!(file.used.end == at + gather.len() && file.used.end <= file.len, "a block stays within its file");
         let file = file.used.file;
         let tag = self.tag();
-        let durable = self.queue.front().map_or(self.last_ticket, |item| Ticket(item.ticket.0 - 1));
+        let behind = u64::from(!self.mutants.planted(Mutant::NextBlockCounts));
+        let durable = self.queue.front().map_or(self.last_ticket, |item| Ticket(item.ticket.0 - behind));
         self.in_flight = Some(InFlight { tag, durable, listed: opens.map(|(_, listed)| listed) });
         out.push((tag, DiskCommand::Write { file, at, bytes: gather.finish(), durable: true, cold: false }));
     }

@@ -5,6 +5,7 @@
 use raft::eraftpb::{Message, MessageType};
 
 use super::Group;
+use super::level::said;
 use crate::id::{GroupId, NodeId, ReplicaId};
 use crate::mutants::Mutant;
 use crate::peer::{GroupMessage, RaftMessage};
@@ -44,9 +45,13 @@ impl Group {
         if self.setup.mutants.planted(Mutant::DuplicateAppendTruncates) {
             self.cut_what_follows(&message);
         }
+        let ((kind, commit), term) = (said(&message), message.term);
         // Errors are messages the crate does not care for; they change nothing.
         let _ = self.raw.step(message);
         self.set_timeout();
+        if term == self.raw.raft.term {
+            self.heard(kind, commit);
+        }
         Ok(())
     }
 

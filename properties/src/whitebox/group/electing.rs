@@ -76,13 +76,29 @@ impl Group {
         if config.is_empty() {
             return; // A replica that was just made, and will learn its voters.
         }
-        match self.configs.get(&index) {
-            Some(known) if known.same_voters(&config) => {}
-            Some(_) => {
+        // The first that is told in a life, or of files that were copied, was read from a disk.
+        let replica = self.replica(id);
+        let (applied, read) = (replica.applied, replica.config.is_none());
+        let latest = self.configs.range(..=applied).next_back().filter(|_| read);
+        let forgotten = latest.filter(|(_, latest)| !latest.same_voters(&config)).map(|(known, latest)| {
+            format!(
+                "it has applied {applied} and goes by the voters {config}, and entry {known} had made them {latest}."
+            )
+        });
+        match (self.configs.get(&index), forgotten) {
+            (Some(known), None) if known.same_voters(&config) => {}
+            (None, Some(sentence)) => {
+                broken.push(("configuration-forgotten", sentence, Vec::new()));
+                return;
+            }
+            (Some(known), Some(sentence)) if known.same_voters(&config) => {
+                broken.push(("configuration-forgotten", sentence, Vec::new()));
+            }
+            (Some(_), _) => {
                 let sentence = format!("the configuration of entry {index} has other voters than elsewhere.");
                 broken.push(("configuration-split", sentence, Vec::new()));
             }
-            None => {
+            (None, None) => {
                 let before = self.configs.range(..index).next_back();
                 let after = self.configs.range(index..).next();
                 for (other, neighbour) in before.into_iter().chain(after) {

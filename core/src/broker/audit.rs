@@ -1,0 +1,85 @@
+//! What a broker holds besides what everybody sees, for whoever checks it from outside: the whole state of each replica as
+//! one number, what its files are worth, and which files it knows.
+//!
+//! Costs as much as reading every file: not for running brokers.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::replica::Replica;
+use super::{Broker, Owner};
+use crate::id::{FileId, FileKind, GroupId, Index, Offset};
+use crate::journal::Journal;
+use crate::rng::mix;
+
+/// What a broker holds at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Audit {
+    /// Its replicas, ascending by group.
+    pub groups: Vec<GroupAudit>,
+    /// Every file it may still need or is about to remove, those of the journal and of the formation excepted.
+    pub files: BTreeSet<FileId>,
+    /// How many journal files it can not let go of, the one being written included.
+    pub journal_files: u64,
+    /// Nothing is on its way to the journal, and yet damage in its last block would pass for a torn write. Only for a moment.
+    pub unsealed: bool,
+}
+
+/// What one replica holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct GroupAudit {
+    /// The group.
+    pub group: GroupId,
+    /// What is applied.
+    pub applied: Index,
+    /// A digest of all that a checkpoint of it would keep beside the records: the same on every replica that has applied as
+    /// much.
+    pub state: u64,
+    /// Each leader epoch it knows, and the offset at which it began.
+    pub epochs: Vec<(i32, Offset)>,
+    /// What is wrong with its files.
+    pub damage: Option<String>,
+}
+
+impl Broker {
+    /// What it holds; `content` gives a file of its disk, none if it is not there.
+    pub fn audit(&self, content: impl Fn(FileId) -> Option<Bytes>) -> Audit {
+        let mut files: BTreeSet<FileId> = self.listed.keys().copied().collect();
+        let mut groups = Vec::with_capacity(self.replicas.len());
+        for (group, replica) in &self.replicas {
+            let log = &replica.machine.log;
+            files.extend(log.files().chain(replica.copying.files()));
+            let state = replica.machine.state();
+            let words = state.chunks(8).map(|chunk| chunk.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte)));
+            groups.push(GroupAudit {
+                group: *group,
+                applied: replica.machine.applied,
+                state: words.fold(state.len() as u64, |digest, word| mix(digest.rotate_left(29) ^ mix(word))),
+                epochs: log.epochs().to_vec(),
+                damage: log.scrub(&content).err(),
+            });
+        }
+        files.extend(self.parked.values().flat_map(|parked| parked.machine.log.files()));
+        files.extend(self.dying.values().flat_map(|dying| dying.files.iter().copied()));
+        let journal = self.journal.as_ref();
+        let journal_files = journal.map_or(0, Journal::files_needed);
+        Audit { groups, files, journal_files, unsealed: journal.is_some_and(Journal::is_idle_unsealed) }
+    }
+
+    /// Whether it counts on what it writes to this file.
+    pub fn needs(&self, file: FileId) -> bool {
+        let holds = |replica: &Replica| {
+            replica.machine.log.files().any(|known| known == file) || replica.copying.files().contains(&file)
+        };
+        match file.kind() {
+            FileKind::Journal | FileKind::Formation => true,
+            FileKind::Segment | FileKind::SegmentIndex | FileKind::State => self.replicas.values().any(holds),
+        }
+    }
+
+    /// Whether a disk operation of it is under way, those of the journal and of the formation excepted: then files come and go.
+    pub fn moves_files(&self) -> bool {
+        self.ops.values().any(|owner| matches!(owner, Owner::Log(..) | Owner::Arrival(..) | Owner::Broom))
+    }
+}
