@@ -12,6 +12,8 @@
 //!
 //! Sans everything else: it knows files by id and brokers by number. Not here yet: the admission of observers, and charters
 //! damaged by the medium: one that is lost before the journal was opened counts as an empty disk.
+//!
+//! Beside a member's charter stands how far its journal was opened, so that one that vanishes is missed.
 
 mod message;
 mod protocol;
