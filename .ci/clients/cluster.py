@@ -144,7 +144,8 @@ def wiped(cluster):
     """A broker that lost its disk votes again only after it was admitted; then it can be counted on."""
     before = cluster.lines()
     victim = cluster.nodes[2]
-    victim.kill()
+    if victim.process.poll() is None:
+        victim.kill()
     shutil.rmtree(victim.data)
     victim.process = victim.spawn()
     until("it asks", lambda: any(member["node"] == 2 and member["asks"] for member in status(cluster)))
@@ -160,6 +161,62 @@ def wiped(cluster):
     expect_equal(before, lines[: len(before)])
     assert "counted on" in lines, lines[-5:]
     cluster.nodes[3].start()
+
+
+def damaged(cluster):
+    """Bits flip in an old segment of a follower, and another vanishes: it heals by itself; then it can be counted on."""
+    topic = "spoilt"
+    segments = lambda node: {path for path in node.data.glob("segment-*")}
+    before = {number: segments(node) for number, node in cluster.nodes.items()}
+    options = ("--partitions", "1", "--replication-factor", "3", "--config", "segment.bytes=8388608")
+    created = cluster.tidelog("create", topic, *options)
+    assert created.returncode == 0, created.stderr
+    sent = []
+    for first in range(0, 40_000, 10_000):
+        lines = [f"{number:07} " + "x" * 4000 for number in range(first, first + 10_000)]
+        produced = cluster.kcat("-P", "-t", topic, "-X", "acks=all", stdin="\n".join(lines) + "\n", timeout=120)
+        assert produced.returncode == 0, produced.stderr
+        sent += lines
+    # What a checkpoint names is in files alone.
+    until("all make a checkpoint", lambda: all(any(node.data.glob("state-*")) for node in cluster.nodes.values()))
+    listed = json.loads(cluster.kcat("-L", "-J", "-t", topic).stdout)
+    leader = listed["topics"][0]["partitions"][0]["leader"]
+    victim_number = next(number for number in cluster.nodes if number != leader)
+    victim = cluster.nodes[victim_number]
+    victim.kill()
+    flipped, removed = sorted(segments(victim) - before[victim_number])[:2]
+    with open(flipped, "r+b") as file:
+        file.seek(3_000_000)
+        byte = file.read(1)
+        file.seek(3_000_000)
+        file.write(bytes([byte[0] ^ 0x20]))
+    removed.unlink()
+    victim.start()
+    until("both are found and healed", lambda: victim.log().count(f"has healed {topic}-0") == 2)
+    third = next(number for number in cluster.nodes if number not in (leader, victim_number))
+    for other in (leader, third):
+        # With one of the others gone, what it answers and acknowledges counts.
+        cluster.nodes[other].kill()
+        until("the two elect a leader", lambda: cluster.produce("after the damage\n"))
+        read = cluster.kcat("-C", "-e", "-t", topic, "-p", "0", "-o", "beginning", timeout=120)
+        assert read.returncode == 0, read.stderr
+        expect_equal(True, sent == read.stdout.splitlines())
+        cluster.nodes[other].start()
+
+
+def forgotten(cluster):
+    """A broker whose journal was removed, or cut off, does not go on as if it had never voted: it says so in a line."""
+    victim = cluster.nodes[2]
+    victim.process.terminate()
+    expect_equal(0, victim.process.wait(timeout=20))
+    journals = sorted(victim.data.glob("journal-*"))
+    newest = max(journals, key=lambda path: path.stat().st_mtime)
+    with open(newest, "r+b") as file:
+        file.truncate(newest.stat().st_size // 2)
+    victim.process = victim.spawn()
+    expect_equal(1, victim.process.wait(timeout=20))
+    last = victim.log().splitlines()[-1]
+    assert "is damaged" in last and "cluster admit" in last, last
 
 
 def majority_lost(cluster):
@@ -189,6 +246,10 @@ def main():
                 pause(cluster, seen)
         with checks.check("cluster: nothing is lost when all are killed with -9"):
             restarted(cluster)
+        with checks.check("cluster: a follower with damaged segments heals by itself"):
+            damaged(cluster)
+        with checks.check("cluster: a broker whose journal was cut off stops, and says why"):
+            forgotten(cluster)
         with checks.check("cluster: a broker whose disk was wiped waits, is admitted, and counts again"):
             wiped(cluster)
         with checks.check("cluster: SIGTERM ends each with exit code 0, and no error was logged"):

@@ -131,7 +131,7 @@ pub enum Halt {
     Stopped,
     /// A write or fsync failed: nobody knows what is on the disk.
     DiskFailed(String),
-    /// The journal or a segment is damaged and no other replica can heal it.
+    /// Something is damaged without which the broker can not keep its word: its journal, or the only copy of the metadata.
     Corrupt(String),
     /// The data directory belongs to another node or cluster, or to a newer version.
     Foreign(String),

@@ -142,6 +142,21 @@ pub enum Event {
         /// The first offset served.
         log_start: Offset,
     },
+    /// Files that were copied took the place of damaged ones, durably; the log of the group is what it was.
+    Healed {
+        /// The group.
+        group: GroupId,
+        /// What the files cover: no less than what was applied.
+        index: Index,
+        /// The term of the entry there.
+        term: Term,
+        /// The digest of the state machine, as in [`Event::Applied`].
+        digest: u64,
+        /// The offset the next record will get (partitions; zero for the controller).
+        next_offset: Offset,
+        /// The first offset served.
+        log_start: Offset,
+    },
     /// The broker has recovered everything it holds, and takes part.
     Started,
     /// A rare situation, named in [`crate::marks`], was met.

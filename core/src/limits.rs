@@ -49,6 +49,10 @@ pub const COPIES_IN_MAX: usize = 8;
 pub const COPY_PIECE_BYTES_MAX: u32 = 4 * 1024 * 1024;
 /// After so many ticks without an answer a piece of a file is asked for again, and an offer made again.
 pub const COPY_RETRY_TICKS: u32 = 10;
+/// How much one broker reads in a tick to find out whether its segments are what was written.
+pub const PATROL_BYTES: u64 = 256 * 1024;
+/// So many times what all groups may keep in memory one group takes in that can not apply it; then it waits for files.
+pub const LOST_WINDOWS_MAX: u64 = 4;
 /// A lease on files ends when its follower was silent for so many longest election times.
 pub const LEASE_ELECTIONS: u32 = 8;
 /// So many times the budget of entries in memory may be taken once more, over all groups, by those that followers will need

@@ -43,6 +43,10 @@ pub const SNAPSHOT_INSTALLED: &str = "snapshot-installed";
 pub const LEASE_EXPIRED: &str = "lease-expired";
 /// A broker whose disk was empty was admitted.
 pub const ADMITTED: &str = "admitted";
+/// A file of a replica was found damaged.
+pub const DAMAGE_FOUND: &str = "damage-found";
+/// Files copied from a leader took the place of damaged ones.
+pub const HEALED: &str = "healed";
 /// A topic was deleted, and a replica of it is given up.
 pub const REPLICA_DROPPED: &str = "replica-dropped";
 
@@ -68,5 +72,7 @@ pub const ALL: &[&str] = &[
     SUFFIX_COPIED,
     SNAPSHOT_INSTALLED,
     LEASE_EXPIRED,
+    DAMAGE_FOUND,
+    HEALED,
     REPLICA_DROPPED,
 ];

@@ -76,6 +76,10 @@ pub enum CopyBody {
     Busy,
     /// The follower can not use them.
     Failed,
+    /// Files of the follower are damaged: it wants those of a checkpoint that covers `index` or more.
+    Want,
+    /// The follower has what it wanted.
+    Had,
 }
 
 /// The offer of a checkpoint.
@@ -444,7 +448,12 @@ fn length(payload: &Bytes) -> u32 {
 fn piece(copy: &CopyMessage) -> Option<&Bytes> {
     match &copy.body {
         CopyBody::Piece { bytes, .. } => Some(bytes),
-        CopyBody::Offer(_) | CopyBody::Pull { .. } | CopyBody::Busy | CopyBody::Failed => None,
+        CopyBody::Offer(_)
+        | CopyBody::Pull { .. }
+        | CopyBody::Busy
+        | CopyBody::Failed
+        | CopyBody::Want
+        | CopyBody::Had => None,
     }
 }
 
@@ -463,6 +472,8 @@ fn encode_copy(copy: &CopyMessage) -> wire::Copy {
         CopyBody::Piece { file, at, bytes } => wire::Copy { file: *file, at: *at, length: length(bytes), ..plain(3) },
         CopyBody::Busy => plain(4),
         CopyBody::Failed => plain(5),
+        CopyBody::Want => plain(6),
+        CopyBody::Had => plain(7),
     }
 }
 
@@ -478,6 +489,8 @@ fn decode_copy(copy: wire::Copy, payloads: &mut Payloads) -> Result<CopyMessage,
         3 => CopyBody::Piece { file: copy.file, at: copy.at, bytes: payloads.take(copy.length)? },
         4 => CopyBody::Busy,
         5 => CopyBody::Failed,
+        6 => CopyBody::Want,
+        7 => CopyBody::Had,
         kind => return Err(BadEnvelope::Header(format!("copy message kind {kind}"))),
     };
     Ok(CopyMessage {
@@ -594,6 +607,8 @@ mod tests {
                 CopyBody::Piece { file: 1 << 57, at: 9, bytes: Bytes::from_static(b"data") },
                 CopyBody::Busy,
                 CopyBody::Failed,
+                CopyBody::Want,
+                CopyBody::Had,
             ]
             .map(|body| CopyMessage { group: GroupId(1), from: ReplicaId(2), to: ReplicaId(3), index: Index(4), body })
             .into(),

@@ -175,6 +175,8 @@ fn late_rejections_do_not_silence_a_follower() {
     house.ready();
     let conn = house.open(ONE, 1);
     assert_eq!(house.create(ONE, conn, ("t", 1, 3), &[]), 0);
+    // Leadership goes to the partition's first replica, and stays there.
+    house.pass(Duration::from_secs(6));
     let first = house.leader();
     let conn = house.open(first, 2);
     for _ in 0..10 {

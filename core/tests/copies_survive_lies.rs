@@ -55,6 +55,8 @@ fn body() -> impl Strategy<Value = CopyBody> {
         2 => piece,
         1 => Just(CopyBody::Busy),
         1 => Just(CopyBody::Failed),
+        2 => Just(CopyBody::Want),
+        1 => Just(CopyBody::Had),
     ]
 }
 

@@ -101,7 +101,9 @@ fn a_follower_far_behind_copies_what_it_missed() {
         house.notes
     );
     // It is a replica like any other: it takes new records, comes back from its disk, leads, and serves what it copied.
-    let conn = house.open(first, 3);
+    // Leadership may have gone home meanwhile.
+    let leader = house.leader();
+    let conn = house.open(leader, 3);
     produce(&mut house, conn, 5);
     house.pass(Duration::from_secs(1));
     same(&house, first, away);

@@ -315,7 +315,7 @@ fn formats_stay_readable() {
     ];
     let directory = DirectoryId([0x12; 16]);
     for (name, golden, record) in records {
-        let bytes = record.encode(directory);
+        let bytes = record.encode(directory, 0);
         let hex: Vec<String> =
             bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
         let hex = hex.join("\n") + "\n";
@@ -324,7 +324,7 @@ fn formats_stay_readable() {
             std::fs::write(&path, &hex).expect("the target folder can be written");
             panic!("the format differs; what is written now is in {path}");
         }
-        assert_eq!(Record::decode(&bytes), Ok((directory, record)));
+        assert_eq!(Record::decode(&bytes), Ok((directory, record, 0)));
     }
 }
 
@@ -332,7 +332,7 @@ fn formats_stay_readable() {
 #[test]
 fn damaged_records_are_torn_and_newer_ones_are_not() {
     let directory = DirectoryId([0x12; 16]);
-    let bytes = Record::Charter(charter(), Role::Observer).encode(directory);
+    let bytes = Record::Charter(charter(), Role::Observer).encode(directory, 0);
     let length = u32::from_be_bytes(bytes[16..20].try_into().expect("four bytes")) as usize;
     for at in 0..20 + length {
         let mut damaged = bytes.to_vec();

@@ -114,15 +114,17 @@ impl Figures {
             }
         }
         figures.sessions = sessions.len() as u64;
-        let longest = |mut times: Vec<u64>| {
-            times.sort_unstable();
-            let pauses = times.windows(2).map(|pair| (pair[1].saturating_sub(pair[0]), pair[0]));
-            pauses.max().unwrap_or_default()
-        };
-        figures.pause = longest(acknowledgements.values().flatten().copied().collect());
-        figures.partition_pause = acknowledgements.into_values().map(longest).max().unwrap_or_default();
+        figures.pause = longest_pause(acknowledgements.values().flatten().copied().collect());
+        figures.partition_pause = acknowledgements.into_values().map(longest_pause).max().unwrap_or_default();
         figures
     }
+}
+
+/// The longest pause between two of these moments, and when it began.
+fn longest_pause(mut times: Vec<u64>) -> (u64, u64) {
+    times.sort_unstable();
+    let pauses = times.windows(2).map(|pair| (pair[1].saturating_sub(pair[0]), pair[0]));
+    pauses.max().unwrap_or_default()
 }
 
 /// Everything there is to say about a run.

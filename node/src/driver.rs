@@ -362,7 +362,8 @@ fn log(event: Event, now: Instant, notes: &mut Notes) {
         | Event::Recovered { .. }
         | Event::Checkpointed { .. }
         | Event::Installing { .. }
-        | Event::Installed { .. } => debug!(?event),
+        | Event::Installed { .. }
+        | Event::Healed { .. } => debug!(?event),
         Event::Appended { .. }
         | Event::Persisted { .. }
         | Event::HardStatePersisted { .. }

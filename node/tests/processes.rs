@@ -23,10 +23,16 @@ struct Node {
 
 /// A node that has greeted, which it does once it is ready.
 fn run(data_dir: &Path) -> Node {
+    run_with_log(data_dir, Stdio::inherit())
+}
+
+/// As [`run`], with a log of its own.
+fn run_with_log(data_dir: &Path, log: impl Into<Stdio>) -> Node {
     let mut process = Command::new(env!("CARGO_BIN_EXE_tidelog"))
         .args(["node", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir)
         .stdout(Stdio::piped())
+        .stderr(log)
         .spawn()
         .expect("the program runs");
     let mut greeting = String::new();
@@ -130,5 +136,17 @@ fn what_was_acknowledged_outlives_a_kill_of_the_process() {
         }
     }
     assert_eq!(read, acknowledged);
+    node.kill();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_log_on_a_full_disk_ends_no_node() {
+    let scratch = Scratch::new();
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+    let node = run_with_log(scratch.path(), full);
+    let mut client = Client::connect(node.address);
+    assert!(matches!(client.ask(5, &create()), ResponseBody::CreateTopics(_)));
+    assert!(matches!(client.ask(9, &produce("logged nowhere")), ResponseBody::Produce(_)));
     node.kill();
 }

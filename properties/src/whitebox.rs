@@ -91,7 +91,8 @@ impl Whitebox {
             | Event::Configured { group, .. }
             | Event::Checkpointed { group, .. }
             | Event::Installing { group, .. }
-            | Event::Installed { group, .. } => *group,
+            | Event::Installed { group, .. }
+            | Event::Healed { group, .. } => *group,
             Event::Started => return self.start(now, node),
             Event::Chartered { cluster, directory, replica, members } => {
                 let disk = (*cluster, *directory);

@@ -356,6 +356,29 @@ impl Disk {
         Some((file, at))
     }
 
+    /// Removes a file of this kind, or cuts it off, as a careless hand does. Says which, and to what length.
+    pub fn harm(&mut self, kind: FileKind, rng: &mut Rng) -> Option<(FileId, u64)> {
+        let files: Vec<(FileId, u64)> = self.files.iter().map(|(id, file)| (*id, file.cache.len() as u64)).collect();
+        let files: Vec<(FileId, u64)> = files.into_iter().filter(|(id, len)| id.kind() == kind && *len > 0).collect();
+        let (file, len) = *rng.pick(&files)?;
+        let len = if rng.per_mille(500) { 0 } else { rng.below(len) };
+        if len == 0 {
+            self.remove(file);
+        } else {
+            self.truncate(file, len);
+            // Nothing brings that back.
+            self.files.get_mut(&file)?.cut.clear();
+        }
+        Some((file, len))
+    }
+
+    /// Removes every file of this kind. Says how many there were.
+    pub fn vanish(&mut self, kind: FileKind) -> usize {
+        let files: Vec<FileId> = self.files.keys().copied().filter(|file| file.kind() == kind).collect();
+        files.iter().for_each(|file| self.remove(*file));
+        files.len()
+    }
+
     /// Ends an operation in flight with an error of the medium: nothing of it is promised, parts of it may have happened.
     pub fn fail(&mut self, op: OpId, rng: &mut Rng) -> Option<DiskResult> {
         let flight = self.flights.remove(&op)?;

@@ -87,18 +87,20 @@ pub enum Fault {
     Full { target: Target, lasts: u64 },
     /// The monotonic clock of `target` leaps ahead by `millis`.
     Leap { target: Target, millis: u64 },
-    /// The broker of `target` is killed, and a bit of its disk flips before it starts again after `down`.
+    /// The broker of `target` is killed, and something on its disk is damaged before it starts again after `down`.
     Rot { target: Target, what: Rotten, down: u64 },
     /// The `nth` client (modulo their number, the first excepted) is killed and started again after `down`.
     ClientKill { nth: u32, down: u64 },
 }
 
-/// Which files a bit flips in.
+/// Which files are damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rotten {
     /// A block of the journal that a later one follows.
     Journal,
+    /// All of the journal is removed.
+    Vanished,
     /// The state of a checkpoint.
     State,
     /// Records. Not drawn: a broker has no answer to that yet but to refuse reads.
@@ -191,7 +193,7 @@ impl fmt::Display for Fault {
             Fault::Full { target, lasts } => write!(f, "the disk of {target} is full for {} ms", ms(lasts)),
             Fault::Leap { target, millis } => write!(f, "the monotonic clock of {target} leaps ahead by {millis} ms"),
             Fault::Rot { target, what, down } => {
-                write!(f, "{target} is killed, and a bit flips in its {what:?} before it is back after {} ms", ms(down))
+                write!(f, "{target} is killed, and its {what:?} is damaged before it is back after {} ms", ms(down))
             }
             Fault::ClientKill { nth, down } => write!(f, "client #{nth} is killed, back after {} ms", ms(down)),
         }
@@ -327,7 +329,13 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
         14 => Fault::Leap { target, millis: [1, 200, 1_000, 10_000, 3_600_000][rng.below(5) as usize] },
         15 => Fault::Rot {
             target,
-            what: if rng.per_mille(800) { Rotten::Journal } else { Rotten::State },
+            what: match rng.below(100) {
+                0..=54 => Rotten::Journal,
+                55..=59 => Rotten::Vanished,
+                60..=71 => Rotten::State,
+                72..=89 => Rotten::Segment,
+                _ => Rotten::Index,
+            },
             down: rng.between(100_000, 2_000_000),
         },
         CLIENT_KILL => Fault::ClientKill { nth: rng.below(16) as u32, down: rng.between(1_000, 2_000_000) },

@@ -326,7 +326,7 @@ fn draw_rates(rng: &mut Rng) -> Rates {
         rolling: some(200, 1, 2),
         full: some(350, 2, 6),
         leap: some(300, 1, 4),
-        rot: some(200, 1, 1),
+        rot: some(300, 1, 1),
         client_kill: some(500, 2, 8),
         ambush: some(600, 1, 4),
         wipe: some(300, 1, 1),

@@ -183,6 +183,9 @@ pub(crate) fn event(digest: &mut Digest, event: &Event) {
         Event::Installed { group, index, term, digest, next_offset, log_start } => {
             words(&[15, group.0, index.0, term.0, *digest, next_offset.0 as u64, log_start.0 as u64]);
         }
+        Event::Healed { group, index, term, digest, next_offset, log_start } => {
+            words(&[16, group.0, index.0, term.0, *digest, next_offset.0 as u64, log_start.0 as u64]);
+        }
         Event::Started => words(&[11]),
         Event::Chartered { cluster, directory, replica, members } => {
             words(&[14, replica.0]);

@@ -37,6 +37,8 @@ struct Lease {
     /// The configuration there.
     conf: Conf,
     lent: Lent,
+    /// It needs them to heal, and not to follow.
+    heals: bool,
     /// Ticks since the member said something.
     silent: u32,
 }
@@ -59,7 +61,10 @@ struct Arrival {
 #[derive(Debug)]
 struct Installing {
     ticket: Ticket,
+    node: NodeId,
     from: ReplicaId,
+    /// They take the place of damaged ones; the log stays what it is.
+    heals: bool,
     offered: Offered,
     received: Received,
     loaded: Loaded,
@@ -109,6 +114,34 @@ impl Copying {
         self.installing.is_some()
     }
 
+    /// Whether it is a mark of files that take the place of damaged ones.
+    pub(super) fn is_healing(&self) -> bool {
+        self.installing.as_ref().is_some_and(|installing| installing.heals)
+    }
+
+    /// Whether everything is here, but of a time before this entry.
+    pub(super) fn is_behind(&self, applied: Index) -> bool {
+        let arrival = self.arrival.as_ref();
+        arrival.is_some_and(|arrival| arrival.files.progress() == Progress::Ready && arrival.offered.index < applied)
+    }
+
+    /// Whether files are on their way that may become useful.
+    pub(super) fn arrives(&self, applied: Index, term: Term, limit: u32) -> bool {
+        self.arrival.as_ref().is_some_and(|arrival| {
+            let gone = arrival.offered.term < term || arrival.quiet >= limit;
+            match arrival.files.progress() {
+                Progress::Going => !gone,
+                Progress::Ready => arrival.offered.index >= applied,
+                Progress::Failed(_) => false,
+            }
+        })
+    }
+
+    /// The lease of a member: whether it heals by it, and what it covers.
+    pub(super) fn lease_of(&self, to: ReplicaId) -> Option<(bool, Index)> {
+        self.leases.get(&to).map(|lease| (lease.heals, lease.index))
+    }
+
     /// Whether that mark is durable.
     pub(super) fn is_installed(&self, durable: Ticket) -> bool {
         self.installing.as_ref().is_some_and(|installing| installing.ticket <= durable)
@@ -137,22 +170,24 @@ impl Copying {
     }
 }
 
-fn message(replica: &Replica, to: ReplicaId, index: Index, body: CopyBody) -> CopyMessage {
+pub(super) fn message(replica: &Replica, to: ReplicaId, index: Index, body: CopyBody) -> CopyMessage {
     CopyMessage { group: replica.raft.id(), from: replica.raft.replica(), to, index, body }
 }
 
 /// The leader's side.
 impl Broker {
     /// A member needs more than is in memory: it is offered the files of the last checkpoint.
-    pub(super) fn lend(&mut self, group: GroupId, node: NodeId, to: ReplicaId, out: &mut Effects) {
+    pub(super) fn lend(&mut self, group: GroupId, node: NodeId, to: ReplicaId, heals: bool, out: &mut Effects) {
         self.end_lease(group, to);
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         let Some(lent) = replica.machine.log.lend() else {
-            replica.raft.report_snapshot(to, false);
+            if !heals {
+                replica.raft.report_snapshot(to, false);
+            }
             return;
         };
         let (index, index_term, conf) = (replica.marked, replica.marked_term, replica.marked_conf.clone());
-        let lease = Lease { node, index, index_term, conf, lent, silent: 0 };
+        let lease = Lease { node, index, index_term, conf, lent, heals, silent: 0 };
         replica.copying.leases.insert(to, lease);
         let text = format!(
             "broker {node} needs files of {} up to entry {}",
@@ -187,8 +222,10 @@ impl Broker {
     }
 
     fn report(&mut self, group: GroupId, to: ReplicaId, installed: bool) {
+        let heals =
+            self.replicas.get(&group).and_then(|replica| replica.copying.lease_of(to)).is_some_and(|lease| lease.0);
         self.end_lease(group, to);
-        if let Some(replica) = self.replicas.get_mut(&group) {
+        if let Some(replica) = self.replicas.get_mut(&group).filter(|_| !heals) {
             replica.raft.report_snapshot(to, installed);
             self.touched.insert(group);
         }
@@ -202,7 +239,7 @@ impl Broker {
         let (mut over, mut again) = (Vec::new(), Vec::new());
         for (to, lease) in &mut replica.copying.leases {
             lease.silent += 1;
-            if !leading || replica.raft.has_matched(*to, lease.index) {
+            if !leading || (!lease.heals && replica.raft.has_matched(*to, lease.index)) {
                 over.push((*to, lease.node, true));
             } else if lease.silent >= limit {
                 over.push((*to, lease.node, false));
@@ -295,6 +332,15 @@ impl Broker {
             CopyBody::Failed => {
                 if replica.copying.leases.get(&from).is_some_and(|lease| lease.index == index) {
                     self.report(group, from, false);
+                    // Perhaps what it was given is not what was written.
+                    self.patrol(group);
+                }
+                true
+            }
+            CopyBody::Want => self.wanted(group, node, from, index, out),
+            CopyBody::Had => {
+                if replica.copying.lease_of(from).is_some_and(|(heals, _)| heals) {
+                    self.end_lease(group, from);
                 }
                 true
             }
@@ -387,6 +433,8 @@ impl Broker {
         self.touched.insert(group);
         match replica.raft.offered(node, from, to, &offered) {
             Ok(Admission::Wanted) => replica.raft.told_of(index),
+            // What stands in its log it may lack as files.
+            Ok(Admission::Held) if replica.heals() => {}
             Ok(Admission::Held | Admission::Late) => return true,
             Err(_) => return false,
         }
@@ -461,6 +509,7 @@ impl Broker {
         self.thirsty.insert(group);
         let (node_here, name) = (self.config.node, self.name_of(group));
         let Some(replica) = self.replicas.get_mut(&group) else { return };
+        let ails = replica.heals();
         let Some(arrival) = &mut replica.copying.arrival else { return };
         let (from, node, index) = (arrival.from, arrival.node, arrival.offered.index);
         match arrival.files.progress() {
@@ -484,7 +533,7 @@ impl Broker {
             Progress::Failed(why) => {
                 let told = std::mem::replace(&mut arrival.told, u64::MAX) == u64::MAX;
                 // That the disk gave other bytes than it holds is remembered for the next offer.
-                let needs = replica.raft.needs(index, arrival.offered.index_term);
+                let needs = ails || replica.raft.needs(index, arrival.offered.index_term);
                 if arrival.files.is_over() && !(arrival.files.distrusts() && needs) {
                     replica.copying.arrival = None;
                 }
@@ -501,8 +550,9 @@ impl Broker {
         let limit = self.config.settings.election_ticks_max.saturating_mul(LEASE_ELECTIONS);
         let regress = self.config.mutants.planted(crate::mutants::Mutant::SnapshotRegress);
         let Some(replica) = self.replicas.get_mut(&group) else { return };
+        let heals = replica.heals();
         let Some(arrival) = &mut replica.copying.arrival else { return };
-        if !regress && !replica.raft.needs(arrival.offered.index, arrival.offered.index_term) {
+        if !regress && !heals && !replica.raft.needs(arrival.offered.index, arrival.offered.index_term) {
             arrival.told = u64::MAX;
             arrival.files.give_up("it is here already", &mut replica.machine.log);
             return self.arrival_moved(group, out);
@@ -523,7 +573,8 @@ impl Broker {
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         let Some(arrival) = &replica.copying.arrival else { return };
         let Offered { term, index, index_term, .. } = arrival.offered;
-        if !replica.raft.installable(term, index, index_term) {
+        let heals = replica.is_cure(&arrival.offered);
+        if !heals && !replica.raft.installable(term, index, index_term) {
             // Another leader has other files, or none are needed: the tick sees to that.
             return;
         }
@@ -546,11 +597,16 @@ impl Broker {
         let body = MarkBody { manifest: received.manifest.clone(), conf: offered.conf.clone() };
         let mark = Mark { applied: index, applied_term: index_term, body: body.encode() };
         let journal = self.journal.as_mut().expect("a running broker has a journal");
-        let ticket = journal.install(group, mark);
-        replica.raft.freeze();
-        replica.copying.installing = Some(Box::new(Installing { ticket, from, offered, received, loaded, copied }));
+        let ticket = if heals {
+            journal.mark(group, mark)
+        } else {
+            replica.raft.freeze();
+            out.event(Event::Installing { group, index, term: index_term });
+            journal.install(group, mark)
+        };
+        let installing = Installing { ticket, node, from, heals, offered, received, loaded, copied };
+        replica.copying.installing = Some(Box::new(installing));
         self.writing.insert(group);
-        out.event(Event::Installing { group, index, term: index_term });
         if segments {
             out.event(Event::Sometimes(marks::SEGMENTS_COPIED));
         }
@@ -564,26 +620,34 @@ impl Broker {
         self.fail_reads(group, out);
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         let Some(installing) = replica.copying.installing.take() else { return };
-        let Installing { from, offered, received, loaded, copied, .. } = *installing;
+        let Installing { node, from, heals, offered, received, loaded, copied, .. } = *installing;
         let Offered { index, index_term, .. } = offered;
         let window_bytes = replica.raft.window_bytes();
         replica.machine.log.install(received);
         replica.machine.load(index, index_term, loaded);
         replica.begin_anew(offered.conf.clone());
-        let mut output = Output::default();
+        let mut output = Output { lost: replica.healed(index), ..Output::default() };
         let journal = self.journal.as_mut().expect("a running broker has a journal");
-        replica.raft.install(from, &offered, journal, &mut output);
+        if heals {
+            replica.raft.checkpointed(index, index_term, &offered.conf);
+            replica.applied(out, &mut output);
+        } else {
+            replica.raft.install(from, &offered, journal, &mut output);
+        }
         self.window_bytes = self.window_bytes - window_bytes + replica.raft.window_bytes();
-        out.event(Event::Installed {
-            group,
-            index,
-            term: index_term,
-            digest: replica.machine.digest,
-            next_offset: replica.machine.log.next_offset(),
-            log_start: replica.machine.log.log_start(),
+        let (digest, log) = (replica.machine.digest, &replica.machine.log);
+        let (next_offset, log_start) = (log.next_offset(), log.log_start());
+        out.event(if heals {
+            Event::Healed { group, index, term: index_term, digest, next_offset, log_start }
+        } else {
+            Event::Installed { group, index, term: index_term, digest, next_offset, log_start }
         });
         replica.raft.tell(out);
-        out.event(Event::Sometimes(marks::SNAPSHOT_INSTALLED));
+        if heals {
+            let message = message(replica, from, index, CopyBody::Had);
+            self.envelope(node).copies.push(message);
+        }
+        out.event(Event::Sometimes(if heals { marks::HEALED } else { marks::SNAPSHOT_INSTALLED }));
         self.touched.insert(group);
         self.thirsty.insert(group);
         self.deliver(group, output, out);
@@ -593,8 +657,8 @@ impl Broker {
             // Admissions among what was copied are not applied one by one: groups led here may have other members to be.
             self.introduce_all();
         }
-        let text =
-            format!("broker {} caught up with {}: {} copied", self.config.node, self.name_of(group), bytes(copied));
+        let did = if heals { "has healed" } else { "caught up with" };
+        let text = format!("broker {} {did} {}: {} copied", self.config.node, self.name_of(group), bytes(copied));
         out.event(Event::Progress(text));
         self.wake_fetches(group, out);
     }

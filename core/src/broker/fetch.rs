@@ -195,7 +195,7 @@ impl Broker {
         };
         let early = self.config.mutants.planted(Mutant::RangeErrorBeforeBarrier) && replica.raft.leading();
         if !replica.raft.serving() && !early {
-            slot.error = ErrorCode::NotLeaderOrFollower;
+            slot.error = replica.refusal();
             return 0;
         }
         let epoch = i32::try_from(replica.raft.term().0).unwrap_or(i32::MAX);

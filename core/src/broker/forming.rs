@@ -17,7 +17,7 @@ impl Broker {
                 FileKind::Formation => formation.push((file, len)),
                 FileKind::Journal => self.journals.push((file, len)),
                 FileKind::Segment | FileKind::SegmentIndex | FileKind::State => {
-                    self.listed.insert(file);
+                    self.listed.insert(file, len);
                 }
             }
         }
@@ -60,6 +60,8 @@ impl Broker {
                 Report::Chartered(charter, role) => self.chartered(charter, role, out),
                 Report::Note(what) => out.event(Event::Note(what)),
                 Report::Sometimes(mark) => out.event(Event::Sometimes(mark)),
+                Report::Opened if matches!(self.phase, Phase::Recovering) => self.start_if_restored(out),
+                Report::Opened => {}
                 Report::Stop(why) => return self.halt(why, out),
             }
         }
@@ -117,11 +119,6 @@ impl Broker {
     pub(super) fn applicants(&self) -> Vec<(NodeId, DirectoryId)> {
         let applicants = self.formation.iter().flat_map(Formation::applicants);
         applicants.map(|(node, applicant)| (*node, applicant.directory)).collect()
-    }
-
-    /// Whether the broker has not begun to recover its journal: then only the formation wakes it.
-    pub(super) fn is_forming(&self) -> bool {
-        matches!(self.phase, Phase::Recovering) && self.journal.is_none()
     }
 
     pub(super) fn formation_commands(&mut self, commands: &mut Vec<(Owner, crate::effect::DiskCommand)>) {

@@ -3,8 +3,9 @@
 //! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal,
 //! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
 //! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
-//! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files,
-//! [`preferred`] gives leadership back, [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
+//! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
+//! those whose files are damaged, [`preferred`] gives leadership back, [`submit`] talks to the controller, [`replica`] and
+//! [`machine`] are one group and what it folds into.
 
 mod admin;
 mod audit;
@@ -13,6 +14,7 @@ mod copying;
 mod entry;
 mod fetch;
 mod forming;
+mod healing;
 mod machine;
 mod mark;
 mod offsets;
@@ -158,7 +160,8 @@ pub struct Broker {
     replicas: BTreeMap<GroupId, Replica>,
     parked: BTreeMap<GroupId, Parked>,
     dying: BTreeMap<GroupId, Dying>,
-    listed: BTreeSet<FileId>,
+    /// What the listing of the disk said, until it was compared with what is named.
+    listed: BTreeMap<FileId, u64>,
     routes: BTreeMap<GroupId, Route>,
     /// Groups to be pumped in this step.
     touched: BTreeSet<GroupId>,
@@ -189,6 +192,8 @@ pub struct Broker {
     waiters: BTreeMap<GroupId, BTreeSet<CallId>>,
     /// Pieces of files that followers asked for.
     copies: copying::Copies,
+    /// Groups whose segments are to be read from end to end, one after the other.
+    patrols: BTreeSet<GroupId>,
     /// What the entries of all groups in memory take.
     window_bytes: u64,
     /// What they may take before some are let go of.
@@ -261,7 +266,7 @@ impl Broker {
             replicas: BTreeMap::new(),
             parked: BTreeMap::new(),
             dying: BTreeMap::new(),
-            listed: BTreeSet::new(),
+            listed: BTreeMap::new(),
             routes: BTreeMap::new(),
             touched: BTreeSet::new(),
             thirsty: BTreeSet::new(),
@@ -282,6 +287,7 @@ impl Broker {
             auto_creating: BTreeSet::new(),
             waiters: BTreeMap::new(),
             copies: copying::Copies::default(),
+            patrols: BTreeSet::new(),
             window_bytes: 0,
             window_full_at: 0,
             producer_ids: admin::ProducerIds::default(),
@@ -532,7 +538,10 @@ impl Broker {
     }
 
     fn image(&self) -> Option<&Image> {
-        match &self.replicas.get(&GroupId::CONTROLLER)?.machine.fold {
+        let replica = self.replicas.get(&GroupId::CONTROLLER)?;
+        match &replica.machine.fold {
+            // Nothing is known of what was lost.
+            Fold::Controller(_) if replica.healing.is_lost() => None,
             Fold::Controller(image) => Some(image),
             Fold::Partition(_) => None,
         }
@@ -544,7 +553,10 @@ impl Broker {
         let term = self.replicas.get(&group).map_or(Term(0), |replica| replica.raft.term());
         let heard = self.routes.get(&group).copied().filter(|route| route.term >= term);
         let own = self.replicas.get(&group).and_then(|replica| {
-            let node = if replica.raft.leading() {
+            let node = if replica.is_helpless() {
+                // Nobody else can say what is wrong.
+                Some(self.config.node)
+            } else if replica.raft.leading() {
                 replica.raft.serving().then_some(self.config.node)
             } else {
                 replica.raft.leader().map(|(node, _)| node).filter(|node| *node != self.config.node)
@@ -625,7 +637,8 @@ impl Broker {
             return format!("a leader of {}", self.name_of(*group));
         }
         // Replicas that begin later are behind nobody, or no more than others while they were away.
-        let behind = |group: &&GroupId| !self.caught_up && !self.replicas[*group].raft.level();
+        let level = |replica: &Replica| replica.raft.level() || replica.is_helpless();
+        let behind = |group: &&GroupId| !self.caught_up && !level(&self.replicas[*group]);
         let mut behind = self.replicas.keys().filter(here).filter(behind);
         match (behind.next(), behind.count()) {
             (None, _) => String::new(),

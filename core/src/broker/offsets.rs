@@ -143,7 +143,7 @@ impl Broker {
         let replica = self.replicas.get(&group).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let early = self.config.mutants.planted(Mutant::LatestGoesBack) && replica.raft.leading();
         if !replica.raft.serving() && !early {
-            return Err(ErrorCode::NotLeaderOrFollower);
+            return Err(replica.refusal());
         }
         let epoch = i32::try_from(replica.raft.term().0).unwrap_or(i32::MAX);
         match claimed {

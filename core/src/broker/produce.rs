@@ -113,7 +113,7 @@ impl Broker {
         let group = self.group_of(topic, partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let replica = self.replicas.get(&group).ok_or(ErrorCode::NotLeaderOrFollower)?;
         if !replica.raft.serving() {
-            return Err(ErrorCode::NotLeaderOrFollower);
+            return Err(replica.refusal());
         }
         let config = replica.config;
         if batch.len() > usize::try_from(config.max_message_bytes).unwrap_or(0) {

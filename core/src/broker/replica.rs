@@ -3,6 +3,7 @@
 //! The same for the controller and for partitions. Does not know requests: outcomes go to whoever holds the token.
 
 use super::copying::Copying;
+use super::healing::Healing;
 use super::machine::{Machine, Outcome};
 use super::mark::MarkBody;
 use crate::controller::configs::TopicConfig;
@@ -27,6 +28,8 @@ pub(super) struct Parked {
     pub(super) conf: Option<Conf>,
     /// Its state is still being read.
     pub(super) restoring: bool,
+    /// Why its state can not be read.
+    pub(super) lost: Option<String>,
     /// Its entries are on their way into the journal again.
     pub(super) carrying: Option<Ticket>,
 }
@@ -66,26 +69,31 @@ pub(super) struct Replica {
     mutants: Mutants,
     /// Files on their way to followers, or from a leader.
     pub(super) copying: Copying,
+    /// What it lacks of its own files.
+    pub(super) healing: Healing,
 }
 
 impl Replica {
     /// Brings a replica to life: what is committed and not yet applied is applied before Raft begins.
     pub(super) fn start(setup: Setup, parked: Parked, config: TopicConfig, out: &mut Effects) -> Self {
-        let Parked { hard, base, entries, mut machine, conf, restoring, carrying } = parked;
+        let Parked { hard, base, entries, mut machine, conf, restoring, lost, carrying } = parked;
         assert!(!restoring, "a replica starts when its state is read");
         let mutants = setup.mutants;
         let (marked, marked_term) = (machine.applied, machine.applied_term);
         let marked_conf = conf.clone().unwrap_or_else(|| Conf::of(&setup.members));
         let mut recovered = Recovered { hard, applied: machine.applied, base, entries, conf };
         recovered.tell(&setup, out);
-        let commit = recovered.commit();
+        // Nothing can be applied to what was lost.
+        let commit = if lost.is_some() { marked } else { recovered.commit() };
         for entry in recovered.entries.iter().filter(|entry| entry.index > marked && entry.index <= commit) {
             machine.apply(&committed(entry), &config);
             out.event(Event::Sometimes(marks::REAPPLIED));
             out.event(applied_event(setup.group, &machine));
         }
         recovered.applied = machine.applied;
-        let raft = Group::new(setup, recovered);
+        let mut raft = Group::new(setup, recovered);
+        raft.bar(lost.is_some());
+        let held = raft.window_bytes();
         raft.tell(out);
         Self {
             raft,
@@ -100,6 +108,7 @@ impl Replica {
             applied_bytes: 0,
             mutants,
             copying: Copying::default(),
+            healing: Healing::of(lost, held),
         }
     }
 
@@ -140,7 +149,7 @@ impl Replica {
 
     /// Begins a checkpoint of what is applied now, unless one is under way.
     pub(super) fn begin_checkpoint(&mut self) {
-        if self.checkpoint != Checkpoint::Idle || self.copying.is_installing() {
+        if self.checkpoint != Checkpoint::Idle || self.copying.is_installing() || self.healing.is_lost() {
             return;
         }
         self.checkpoint = Checkpoint::Writing { applied: (self.machine.applied, self.machine.applied_term) };

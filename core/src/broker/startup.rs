@@ -78,6 +78,14 @@ impl Broker {
         if recovered.all_suspended || !recovered.suspended.is_empty() {
             return self.halt(Halt::Corrupt("an earlier life found the journal damaged".into()), out);
         }
+        let opened = self.formation().journal_was_opened();
+        if recovered.newest < opened {
+            let what = match recovered.newest {
+                0 => "the journal is gone, and with it every vote and acknowledgement of this broker".to_owned(),
+                newest => format!("the journal ends with file {newest}, and there was a file {opened}"),
+            };
+            return self.halt(Halt::Corrupt(what), out);
+        }
         if recovered.cut.is_some() {
             out.event(Event::Sometimes(marks::JOURNAL_CUT));
         }
@@ -92,7 +100,8 @@ impl Broker {
                 Err(what) => return self.halt(Halt::Corrupt(what), out),
             }
         }
-        self.start_if_restored(out);
+        let newest = self.journal().opened();
+        self.formation().journal_opened(newest);
     }
 
     fn fresh(&self, group: GroupId) -> Machine {
@@ -124,7 +133,16 @@ impl Broker {
         let mut machine = self.fresh(group);
         let Some(mark) = mark else {
             let base = (Index(0), Term(0));
-            return Ok(Parked { hard, base, entries, machine, conf: None, restoring: false, carrying: None });
+            return Ok(Parked {
+                hard,
+                base,
+                entries,
+                machine,
+                conf: None,
+                restoring: false,
+                lost: None,
+                carrying: None,
+            });
         };
         let body = MarkBody::decode(mark.body).map_err(|error| format!("the mark of group {group}: {error}"))?;
         machine.log = Log::restore(self.log_settings(), body.manifest);
@@ -137,6 +155,7 @@ impl Broker {
             machine,
             conf: Some(body.conf),
             restoring: true,
+            lost: None,
             carrying: None,
         })
     }
@@ -146,15 +165,36 @@ impl Broker {
         let parked = self.parked.get_mut(&group).expect("a state is read for a parked group");
         let (applied, term) = (parked.machine.applied, parked.machine.applied_term);
         match parked.machine.read(state) {
-            Ok(loaded) => parked.machine.load(applied, term, loaded),
+            Ok(loaded) => {
+                parked.machine.load(applied, term, loaded);
+                parked.machine.log.compare(&self.listed);
+            }
             Err(what) => return self.halt(Halt::Corrupt(format!("the state of group {group}: {what}")), out),
         }
         parked.restoring = false;
         self.start_if_restored(out);
     }
 
-    fn start_if_restored(&mut self, out: &mut Effects) {
-        if self.parked.values().any(|parked| parked.restoring) {
+    /// The state of a parked group can not be read: it is another replica's to give.
+    pub(super) fn state_lost(&mut self, group: GroupId, what: String, out: &mut Effects) {
+        let mut machine = self.fresh(group);
+        let parked = self.parked.get_mut(&group).expect("a state is read for a parked group");
+        if group == GroupId::CONTROLLER && parked.conf.as_ref().is_none_or(|conf| conf.nodes.len() <= 1) {
+            return self.halt(Halt::Corrupt(format!("the state of the controller: {what}")), out);
+        }
+        (machine.applied, machine.applied_term) = (parked.machine.applied, parked.machine.applied_term);
+        parked.machine = machine;
+        (parked.restoring, parked.lost) = (false, Some(what));
+        self.start_if_restored(out);
+    }
+
+    /// Takes part once every state is read, and it is written down that there was a journal: before the first vote.
+    pub(super) fn start_if_restored(&mut self, out: &mut Effects) {
+        let opened = self.journal().opened();
+        if self.parked.values().any(|parked| parked.restoring)
+            || opened == 0
+            || self.formation().journal_was_opened() < opened
+        {
             return;
         }
         self.sweep(out);
@@ -171,8 +211,12 @@ impl Broker {
     /// Removes files that no mark names: left by a crash between their making and the mark that would have named them.
     fn sweep(&mut self, out: &mut Effects) {
         let named: BTreeSet<FileId> = self.parked.values().flat_map(|parked| parked.machine.log.files()).collect();
-        for file in std::mem::take(&mut self.listed).difference(&named) {
-            self.disk(Owner::Broom, DiskCommand::Remove { file: *file }, out);
+        if self.parked.values().any(|parked| parked.lost.is_some()) {
+            // What a lost state named may be all that is left of it: the next start sweeps.
+            return;
+        }
+        for file in std::mem::take(&mut self.listed).into_keys().filter(|file| !named.contains(file)) {
+            self.disk(Owner::Broom, DiskCommand::Remove { file }, out);
         }
     }
 
@@ -191,6 +235,7 @@ impl Broker {
             machine: self.fresh(group),
             conf: None,
             restoring: false,
+            lost: None,
             carrying: None,
         });
         let settings = &self.config.settings;
@@ -214,6 +259,7 @@ impl Broker {
         self.touched.insert(group);
         self.thirsty.insert(group);
         self.introduce(group);
+        self.patrol(group);
     }
 
     /// Makes this broker's replicas those that the image gives it.

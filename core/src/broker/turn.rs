@@ -44,6 +44,8 @@ impl Broker {
                 self.journal().retry();
             }
             self.copy_tick(out);
+            self.heal_tick(out);
+            self.patrol_tick();
             self.form_groups();
             self.prefer(out);
             self.seal_idle_journal();
@@ -123,13 +125,16 @@ impl Broker {
         replica.raft.pump(journal, out, &mut output);
         let mut outcomes = Vec::new();
         let past = replica.appended();
-        if !output.committed.is_empty() || !past.is_empty() {
+        if !output.committed.is_empty() || !past.is_empty() || replica.healing.waits() {
             let mut committed = std::mem::take(&mut output.committed);
             committed.extend(past);
-            outcomes = replica.apply(committed, out);
-            replica.applied(out, &mut output);
-            // Applying may have made the group ready for more.
-            self.touched.insert(group);
+            let committed = replica.let_through(committed);
+            if !committed.is_empty() {
+                outcomes = replica.apply(committed, out);
+                replica.applied(out, &mut output);
+                // Applying may have made the group ready for more.
+                self.touched.insert(group);
+            }
         }
         if replica.raft.waits_for_disk() {
             self.writing.insert(group);
@@ -166,7 +171,7 @@ impl Broker {
             self.envelope(node).messages.push(message);
         }
         for (node, to) in snapshots {
-            self.lend(group, node, to, out);
+            self.lend(group, node, to, false, out);
         }
         for token in lost {
             self.lost(group, token, out);
@@ -269,7 +274,7 @@ impl Broker {
                 log::Done::Copied(copy, bytes) => self.piece_read(copy, bytes),
                 log::Done::Restored { extra } => self.restored(group, extra, out),
                 log::Done::Failed(error) => return self.halt(Halt::DiskFailed(format!("{error:?}")), out),
-                log::Done::Corrupt(what) => return self.halt(Halt::Corrupt(what), out),
+                log::Done::Corrupt(what) => self.state_lost(group, what, out),
                 log::Done::Full => self.no_room(out),
             }
         }
@@ -280,6 +285,8 @@ impl Broker {
         let running = matches!(self.phase, Phase::Running);
         if running {
             self.relieve_journal(out);
+            let opened = self.journal().opened();
+            self.formation().journal_opened(opened);
         }
         self.serve_pulls();
         self.trim_windows();
@@ -322,7 +329,7 @@ impl Broker {
                 out.effects.extend(parts.map(|envelope| Effect::Send { to, envelope }));
             }
         }
-        let forming = if self.is_forming() { self.formation.as_ref().and_then(Formation::next_wake) } else { None };
+        let forming = if running { None } else { self.formation.as_ref().and_then(Formation::next_wake) };
         if let Some(wake) = forming.filter(|wake| self.wake_at != Some(*wake)) {
             self.wake_at = Some(wake);
             out.push(Effect::WakeAt(wake));
@@ -441,6 +448,9 @@ impl Broker {
         for message in envelope.messages {
             let group = message.group;
             if let Some(replica) = self.replicas.get_mut(&group) {
+                if replica.declines(&message.raft, self.config.settings.window_bytes) {
+                    continue;
+                }
                 match replica.raft.receive(from, message) {
                     // While members change some do not know yet who comes and who goes.
                     Ok(()) | Err(Refused::Stranger) => {}

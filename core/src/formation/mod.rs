@@ -12,6 +12,8 @@
 //!
 //! Sans everything else: it knows files by id and brokers by number. Not here yet: the admission of observers, and charters
 //! damaged by the medium: one that is lost before the journal was opened counts as an empty disk.
+//!
+//! Beside a member's charter stands how far its journal was opened, so that one that vanishes is missed.
 
 mod message;
 mod protocol;
@@ -58,6 +60,8 @@ pub enum Report {
     Note(String),
     /// A rare situation, named in [`crate::marks`].
     Sometimes(&'static str),
+    /// It is durable that the journal was opened so far as was said last.
+    Opened,
     /// The broker can not go on.
     Stop(Halt),
 }
@@ -108,6 +112,7 @@ enum Task {
     /// Writes a record into a file of its own.
     Writing {
         record: Record,
+        opened: u64,
         file: Option<FileId>,
         allocated: bool,
     },
@@ -124,13 +129,16 @@ struct Heard {
 /// One broker's way into a cluster.
 ///
 /// - what is said to others about this disk is durable before
-/// - a member's record never changes
+/// - a member's record never changes, but for the word how far its journal was opened, which only grows
 #[derive(Debug)]
 pub struct Formation {
     setup: Setup,
     /// What is durable and counts.
     record: Option<Record>,
     file: Option<FileId>,
+    /// How far the journal was opened: what is durable of that, and what is to be.
+    opened: u64,
+    opened_now: u64,
     /// Whether the disk was read.
     open: bool,
     /// Whether the disk holds anything else of a broker.
@@ -154,6 +162,8 @@ pub struct Formation {
     sends: Vec<(NodeId, Message)>,
     reports: Vec<Report>,
     next_say: Instant,
+    /// When the word about the journal may be tried again.
+    next_word: Instant,
     disk_full: bool,
 }
 
@@ -170,6 +180,8 @@ impl Formation {
             setup,
             record: None,
             file: None,
+            opened: 0,
+            opened_now: 0,
             open: false,
             others,
             task: Task::Idle,
@@ -185,6 +197,7 @@ impl Formation {
             sends: Vec::new(),
             reports: Vec::new(),
             next_say: Instant::default(),
+            next_word: Instant::default(),
             disk_full: false,
         };
         formation.read_next(files);
@@ -193,9 +206,9 @@ impl Formation {
 
     /// What it wants of the disk.
     pub fn commands(&mut self, ids: &mut FileIds, commands: &mut Vec<(u64, DiskCommand)>) {
-        if let Task::Writing { record, file: file @ None, .. } = &mut self.task {
+        if let Task::Writing { record, opened, file: file @ None, .. } = &mut self.task {
             let id = *file.insert(ids.mint(FileKind::Formation));
-            let len = record.encode(self.setup.directory).len() as u64;
+            let len = record.encode(self.setup.directory, *opened).len() as u64;
             self.wanted = Some(DiskCommand::Allocate { file: id, len });
         }
         commands.extend(self.wanted.take().map(|command| (TAG_TASK, command)));
@@ -235,12 +248,14 @@ impl Formation {
                 self.file = Some(file);
                 self.opened(Some(record));
             }
-            (Task::Writing { record, file: Some(file), allocated: false }, Ok(_)) => {
-                let bytes = vec![record.encode(self.setup.directory)];
+            (Task::Writing { record, opened, file: Some(file), allocated: false }, Ok(_)) => {
+                let bytes = vec![record.encode(self.setup.directory, opened)];
                 self.wanted = Some(DiskCommand::Write { file, at: 0, bytes, durable: true, cold: false });
-                self.task = Task::Writing { record, file: Some(file), allocated: true };
+                self.task = Task::Writing { record, opened, file: Some(file), allocated: true };
             }
-            (Task::Writing { record, file: Some(file), allocated: true }, Ok(_)) => self.wrote(record, file),
+            (Task::Writing { record, opened, file: Some(file), allocated: true }, Ok(_)) => {
+                self.wrote(record, opened, file);
+            }
             // The same words will be said again, and then the disk may have room.
             (Task::Writing { .. }, Err(DiskError::Full)) => {
                 if !std::mem::replace(&mut self.disk_full, true) {
@@ -266,12 +281,13 @@ impl Formation {
 
     fn judge(&mut self, file: FileId, len: u64, bytes: &[u8], left: Vec<(FileId, u64)>) {
         match Record::decode(bytes) {
-            Ok((directory, _)) if directory != self.setup.directory => {
+            Ok((directory, ..)) if directory != self.setup.directory => {
                 let what =
                     format!("its charter was written for the directory {directory}: it was copied from elsewhere");
                 self.stop(Halt::Foreign(what));
             }
-            Ok((_, record)) => {
+            Ok((_, record, opened)) => {
+                (self.opened, self.opened_now) = (opened, opened);
                 self.stale.extend(left.into_iter().map(|(file, _)| file));
                 self.wanted = Some(DiskCommand::Allocate { file, len });
                 self.task = Task::Keeping { record, file, synced: false };
@@ -333,10 +349,15 @@ impl Formation {
         format!("the same list everywhere: broker {node} was started for {theirs}, this one for {ours}")
     }
 
-    fn wrote(&mut self, record: Record, file: FileId) {
+    fn wrote(&mut self, record: Record, opened: u64, file: FileId) {
         self.stale.extend(self.file.replace(file));
         self.written += 1;
         self.disk_full = false;
+        if opened > self.opened {
+            self.opened = opened;
+            self.reports.push(Report::Opened);
+            return;
+        }
         if let Record::Charter(charter, role) = &record {
             self.reports.push(Report::Chartered(charter.clone(), *role));
         }
@@ -364,6 +385,21 @@ impl Formation {
             Some(Record::Charter(charter, Role::Member(_))) => Some(charter),
             Some(Record::Charter(_, Role::Observer) | Record::Pledge(_)) | None => None,
         }
+    }
+
+    /// How far the journal of this member is known to have been opened: the sequence of a file of it that was durable.
+    pub fn journal_was_opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// A file of the journal is durable: that is written down beside the charter, so that nobody takes a journal that has
+    /// vanished, or lost its end, for one that never was. [`Report::Opened`] follows.
+    pub fn journal_opened(&mut self, sequence: u64) {
+        self.opened_now = self.opened_now.max(sequence);
+    }
+
+    fn owes_word(&self) -> bool {
+        self.opened_now > self.opened && self.idle() && self.membership_charter().is_some()
     }
 
     /// How far it is.

@@ -36,12 +36,20 @@ impl Formation {
             self.found();
             self.tell_all();
         }
+        // Not at once again where the disk had no room for it.
+        if self.owes_word()
+            && now >= self.next_word
+            && let Some(record) = self.record.clone()
+        {
+            self.next_word = now + self.setup.every;
+            self.task = Task::Writing { record, opened: self.opened_now, file: None, allocated: false };
+        }
     }
 
     /// When it next wants to be woken, if it does.
     pub fn next_wake(&self) -> Option<Instant> {
         let waits = self.open && self.membership_charter().is_none() && !matches!(self.task, Task::Stopped);
-        waits.then_some(self.next_say)
+        if self.owes_word() { Some(self.next_word) } else { waits.then_some(self.next_say) }
     }
 
     /// Another broker said something.
@@ -277,7 +285,7 @@ impl Formation {
     fn write(&mut self, record: Record) {
         assert!(self.membership_charter().is_none(), "a member's record never changes");
         if self.idle() {
-            self.task = Task::Writing { record, file: None, allocated: false };
+            self.task = Task::Writing { record, opened: self.opened_now, file: None, allocated: false };
         }
     }
 

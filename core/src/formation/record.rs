@@ -142,6 +142,9 @@ pub(super) mod wire {
         pub(super) charter: Option<Charter>,
         #[prost(uint64, tag = "4")]
         pub(super) replica: u64,
+        /// The sequence of a journal file that is durable; zero before there is one.
+        #[prost(uint64, tag = "5")]
+        pub(super) opened: u64,
     }
 }
 
@@ -188,9 +191,10 @@ impl wire::Charter {
 }
 
 impl Record {
-    /// The whole content of the file that keeps this record on this disk.
-    pub fn encode(&self, directory: DirectoryId) -> Bytes {
-        let mut record = wire::Record { directory: copied(&directory.0), ..wire::Record::default() };
+    /// The whole content of the file that keeps this record on this disk. `opened` is how far the journal beside it was opened:
+    /// the sequence of a file of it that is durable, zero before there is one. A journal that ends earlier has lost something.
+    pub fn encode(&self, directory: DirectoryId, opened: u64) -> Bytes {
+        let mut record = wire::Record { directory: copied(&directory.0), opened, ..wire::Record::default() };
         match self {
             Self::Pledge(Pledge { founder }) => {
                 record.pledge = Some(wire::Pledge { founder: copied(&founder.0) });
@@ -217,8 +221,8 @@ impl Record {
         file.freeze()
     }
 
-    /// The record in a file, and whose disk it was written for.
-    pub fn decode(file: &[u8]) -> Result<(DirectoryId, Self), NoRecord> {
+    /// The record in a file, whose disk it was written for, and how far the journal was opened.
+    pub fn decode(file: &[u8]) -> Result<(DirectoryId, Self, u64), NoRecord> {
         let word = |at: usize| -> Result<u32, NoRecord> {
             let bytes = file.get(at..at + 4).ok_or(NoRecord::Torn)?;
             Ok(u32::from_be_bytes(bytes.try_into().expect("four bytes")))
@@ -238,7 +242,7 @@ impl Record {
         Self::parse(&file[HEAD_BYTES..end]).ok_or(NoRecord::Torn)
     }
 
-    fn parse(body: &[u8]) -> Option<(DirectoryId, Self)> {
+    fn parse(body: &[u8]) -> Option<(DirectoryId, Self, u64)> {
         let record = wire::Record::decode(body).ok()?;
         let directory = DirectoryId(uuid(&record.directory)?);
         let parsed = match (record.pledge, record.charter) {
@@ -252,6 +256,6 @@ impl Record {
             }
             (Some(_), Some(_)) | (None, None) => return None,
         };
-        Some((directory, parsed))
+        Some((directory, parsed, record.opened))
     }
 }

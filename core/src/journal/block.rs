@@ -30,6 +30,8 @@ pub(super) struct FileHeader {
     pub(super) boot: u64,
     pub(super) first_block: u64,
     pub(super) sector_bytes: u32,
+    /// How long the file was made; zero in files of older builds, which did not say.
+    pub(super) len: u64,
 }
 
 /// What stands in the place of a file header.
@@ -44,7 +46,7 @@ pub(super) enum HeaderFound {
 }
 
 impl FileHeader {
-    pub(super) fn new(identity: &Identity, file: FileId, stamp: Stamp, sector_bytes: u32) -> Self {
+    pub(super) fn new(identity: &Identity, (file, len): (FileId, u64), stamp: Stamp, sector_bytes: u32) -> Self {
         Self {
             cluster: identity.cluster.0,
             directory: identity.directory.0,
@@ -53,6 +55,7 @@ impl FileHeader {
             boot: stamp.boot,
             first_block: stamp.block,
             sector_bytes,
+            len,
         }
     }
 
@@ -65,6 +68,8 @@ impl FileHeader {
             covered.extend_from_slice(&number.to_le_bytes());
         }
         covered.extend_from_slice(&self.sector_bytes.to_le_bytes());
+        covered.extend_from_slice(&[0; 4]);
+        covered.extend_from_slice(&self.len.to_le_bytes());
         covered.resize(FILE_HEADER_BYTES as usize - 16, 0);
         let crc = crc32c::crc32c_append(crc32c::crc32c(&FORMAT_VERSION.to_le_bytes()), &covered);
         gather.put(FILE_MAGIC);
@@ -96,6 +101,7 @@ impl FileHeader {
             boot: eight(64),
             first_block: eight(72),
             sector_bytes: four(80),
+            len: eight(88),
         })
     }
 }

@@ -155,6 +155,9 @@ pub struct Recovered {
     pub all_suspended: bool,
     /// The remains of a torn block that this recovery cut off.
     pub cut: Option<Cut>,
+    /// The sequence of the newest file that anything was seen of, zero if there was none: less than [`Journal::opened`] once
+    /// said means that the end of the journal has vanished.
+    pub newest: u64,
 }
 
 /// What a finished disk command led to.
@@ -308,6 +311,11 @@ impl Journal {
             State::Open { writer, .. } => Some(writer),
             State::Recovering(_) | State::Stopped => None,
         }
+    }
+
+    /// The sequence of the newest file of this life that is durable; zero before there is one.
+    pub fn opened(&self) -> u64 {
+        self.open_writer().and_then(Writer::opened).unwrap_or(0)
     }
 
     /// Everything up to this ticket is durable.

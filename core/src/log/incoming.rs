@@ -645,12 +645,14 @@ impl Log {
         let (Index::File(index), Index::File(their_index)) = (&ours.index, &theirs.index) else { return None };
         let key = |segment: &Segment| (segment.base, segment.next, segment.len, segment.crc, segment.max_timestamp);
         let same = key(ours) == key(theirs) && (index.len, index.crc) == (their_index.len, their_index.crc);
-        (same && ours.sealed && ours.written == ours.len).then(|| ours.clone())
+        let sound = !ours.file.into_iter().chain(ours.index_file()).any(|file| self.is_damaged(file));
+        (same && sound && ours.sealed && ours.written == ours.len).then(|| ours.clone())
     }
 
     /// The file of the segment that begins here, and how much of it is written.
     fn part(&self, base: Offset) -> Option<(FileId, u64)> {
         let segment = self.segment_of(base).filter(|segment| segment.base == base && segment.written > 0)?;
-        Some((segment.file?, segment.written))
+        let file = segment.file.filter(|file| !self.is_damaged(*file))?;
+        Some((file, segment.written))
     }
 }

@@ -42,7 +42,9 @@ impl Log {
         self.retired.clear();
         self.stale.extend(self.ops.keys().copied());
         self.reads.forget();
+        self.patrol_anew();
         let after: BTreeSet<_> = self.files().collect();
+        self.damaged.retain(|file, _| after.contains(file));
         self.retired = before.difference(&after).copied().collect();
         self.retire();
         state.extra
@@ -56,7 +58,7 @@ impl Log {
     /// A command that was out when the log was replaced has ended.
     pub(super) fn stale_done(&mut self, op: Op, result: DiskResult) -> Vec<Done> {
         let done = match op {
-            Op::Read { file, .. } => {
+            Op::Read { file, .. } | Op::Patrol { file, .. } => {
                 self.reads.release(file);
                 Vec::new()
             }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use super::read::ReadError;
 use super::writer::{Op, bytes_of};
 use super::{Done, Log, Manifest};
 use crate::effect::{DiskCommand, DiskResult};
@@ -87,7 +88,13 @@ impl Log {
 
     pub(super) fn copy_done(&mut self, copy: CopyId, file: FileId, result: DiskResult) -> Done {
         self.reads.release(file);
-        let bytes: Option<Bytes> = result.ok().map(bytes_of);
+        let bytes: Option<Bytes> = match result {
+            Ok(output) => Some(bytes_of(output)),
+            Err(error) => {
+                self.suspect(file, &ReadError::Disk(error));
+                None
+            }
+        };
         Done::Copied(copy, bytes)
     }
 }

@@ -14,6 +14,7 @@
 //! (their state travels through a checkpoint as opaque bytes), and it never unfolds a payload.
 
 mod checkpoint;
+mod damage;
 mod epochs;
 mod find;
 mod incoming;
@@ -131,6 +132,9 @@ pub struct Log {
     pins: BTreeMap<FileId, u64>,
     wanted_copies: Vec<lend::Wanted>,
     reads: Reads,
+    /// Files that do not hold what was written to them, and what was seen of that.
+    damaged: BTreeMap<FileId, String>,
+    patrol: Option<damage::Patrol>,
     /// Somebody may read what is written now.
     has_readers: bool,
     condition: Condition,
@@ -181,6 +185,8 @@ impl Log {
             pins: BTreeMap::new(),
             wanted_copies: Vec::new(),
             reads: Reads::default(),
+            damaged: BTreeMap::new(),
+            patrol: None,
             condition: Condition::Usable,
         }
     }

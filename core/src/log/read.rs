@@ -219,6 +219,9 @@ impl Log {
             Ok(output) => self.advance(&mut goal, &need, bytes_of(output)),
             Err(error) => Outcome::Failed(ReadError::Disk(error)),
         };
+        if let Outcome::Failed(error) = &outcome {
+            self.suspect(file, error);
+        }
         match (outcome, &goal) {
             (Outcome::Need(need), _) => {
                 self.reads.resume(id, goal, need);

@@ -34,6 +34,7 @@ pub(super) enum Op {
     Remove,
     Read { id: ReadId, file: FileId },
     Copy { copy: CopyId, file: FileId },
+    Patrol { file: FileId, base: Offset, len: u64 },
 }
 
 /// The index file that is being written.
@@ -63,6 +64,7 @@ impl Log {
                 self.want_checkpoint(ids, out);
                 self.want_reads(out);
                 self.want_copies(out);
+                self.want_patrol(out);
                 self.want_removals(out);
             }
             Condition::Restoring { manifest, asked } => {
@@ -93,6 +95,10 @@ impl Log {
         }
         match op {
             Op::Copy { copy, file } => vec![self.copy_done(copy, file, result)],
+            Op::Patrol { file, base, len } => {
+                self.patrol_done(file, base, len, result);
+                Vec::new()
+            }
             Op::Read { id, file } => self.read_done(id, file, result).into_iter().collect(),
             Op::ReadState => vec![match result {
                 Ok(output) => self.restored(bytes_of(output)),
@@ -229,6 +235,7 @@ impl Log {
             | Op::ReadState
             | Op::Remove
             | Op::Copy { .. }
+            | Op::Patrol { .. }
             | Op::Read { .. } => unreachable!("not an allocation"),
         }
     }
@@ -263,6 +270,7 @@ impl Log {
             | Op::ReadState
             | Op::Remove
             | Op::Copy { .. }
+            | Op::Patrol { .. }
             | Op::Read { .. } => unreachable!("not a write"),
         }
     }

@@ -1,7 +1,7 @@
 //! Who is in a group: the configuration that travels with a checkpoint, for entries that told of it may be gone.
 //!
 //! In the words of joint consensus (Ongaro's dissertation, 4.3), as raft-rs has them. Promises that what was decoded can be
-//! given to the crate. Does not know when a configuration changes: today it is the first for ever.
+//! given to the crate. Does not know when a configuration changes, or why.
 
 use std::collections::BTreeSet;
 

@@ -67,6 +67,8 @@ pub struct Group {
     strangers: BTreeMap<NodeId, ReplicaId>,
     /// A snapshot's mark is on its way to the disk.
     frozen: bool,
+    /// Its state machine has lost its state: it votes and holds entries, and never campaigns.
+    barred: bool,
 }
 
 impl std::fmt::Debug for Group {
@@ -155,6 +157,7 @@ impl Group {
             places,
             strangers: BTreeMap::new(),
             frozen: false,
+            barred: false,
             level: Level::default(),
         };
         // The state machine applied them before there was a group to be changed.
@@ -225,7 +228,9 @@ impl Group {
             .iter()
             .fold(mix(seed), |state, word| mix(state.rotate_left(17) ^ mix(word.wrapping_add(0x51_7c_c1_b7))));
         let span = u64::from(election_ticks_max - election_ticks_min);
-        let ticks = u64::from(election_ticks_min) + draw % span;
+        // Who never campaigns lets the lease of a leader run out first.
+        let ticks =
+            if self.barred { u64::from(election_ticks_max) - 1 } else { u64::from(election_ticks_min) + draw % span };
         self.raw.raft.set_randomized_election_timeout(ticks as usize);
     }
 
@@ -233,6 +238,13 @@ impl Group {
     pub fn tick(&mut self) {
         self.raw.mut_store().tick();
         if self.frozen {
+            return;
+        }
+        if self.barred {
+            if self.raw.raft.election_elapsed + 1 < self.raw.raft.randomized_election_timeout() {
+                self.raw.tick();
+                self.set_timeout();
+            }
             return;
         }
         if !self.leading() {
@@ -251,6 +263,13 @@ impl Group {
             }
         }
         self.raw.tick();
+        self.set_timeout();
+    }
+
+    /// From now on it never campaigns, or may again: whoever leads has a state machine that can apply.
+    pub fn bar(&mut self, barred: bool) {
+        assert!(!barred || !self.leading(), "who leads has a state");
+        self.barred = barred;
         self.set_timeout();
     }
 

@@ -12,6 +12,7 @@ mod produce;
 mod replay;
 mod topic;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -69,7 +70,8 @@ pub fn run(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
-            eprintln!("tidelog: {sentence}");
+            // Where nobody can read it, the exit code must do.
+            let _ = writeln!(std::io::stderr(), "tidelog: {sentence}");
             ExitCode::FAILURE
         }
     }
@@ -88,6 +90,8 @@ fn start_log(filter: &str) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Told on stderr, which is where the line could not be written: that would be a panic. A log on a full disk ends no broker.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init();
 }

@@ -187,6 +187,11 @@ impl Group {
                     Applied { term: *term, digest: *digest, next_offset: *next_offset, log_start: *log_start, at };
                 self.installed(id, *index, state, broken, work);
             }
+            Event::Healed { index, term, digest, next_offset, log_start, .. } => {
+                let state =
+                    Applied { term: *term, digest: *digest, next_offset: *next_offset, log_start: *log_start, at };
+                self.healed(id, *index, &state, broken);
+            }
             Event::Elected { term, .. } => self.elected(at, id, *term, broken),
             Event::Serving { term, .. } => {
                 let replica = self.replica(id);

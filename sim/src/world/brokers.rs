@@ -200,7 +200,7 @@ impl World {
                 | Event::Serving { .. }
                 | Event::Configured { .. } => {}
                 // What counts is on its way to the disk, or has just begun to count.
-                Event::Installing { .. } | Event::Installed { .. } => self.plot(place, 50),
+                Event::Installing { .. } | Event::Installed { .. } | Event::Healed { .. } => self.plot(place, 50),
                 Event::Checkpointed { .. } => self.plot(place, 2),
             }
             self.oracle.event(self.now, NodeId(node), &event);

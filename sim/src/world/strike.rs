@@ -239,24 +239,39 @@ impl World {
         }
     }
 
-    /// Kills a broker and flips a bit of its disk, unless a disk was damaged before: no more than one copy is lost.
+    /// Kills a broker and damages its disk, unless a disk was damaged before: no more than one copy is lost.
     fn rot(&mut self, fault: &Fault, target: Target, what: Rotten, down: u64) {
         let place = self.resolve(target);
         if self.hosts[place as usize].process.is_none() || self.hosts.iter().any(|host| host.rotten || host.wiped > 0) {
             return;
         }
-        let kind = match what {
-            Rotten::Journal => FileKind::Journal,
-            Rotten::State => FileKind::State,
-            Rotten::Segment => FileKind::Segment,
-            Rotten::Index => FileKind::SegmentIndex,
-        };
         let life = self.end_process(place, false);
         let host = &mut self.hosts[place as usize];
-        if let Some((file, at)) = host.disk.rot(kind, &mut host.crash_rng) {
+        let (disk, rng) = (&mut host.disk, &mut host.crash_rng);
+        let mut harm = |kind: FileKind| {
+            if rng.per_mille(500) {
+                disk.rot(kind, rng).map(|(file, at)| format!("a bit flips in byte {at} of {file}"))
+            } else {
+                disk.harm(kind, rng).map(|(file, len)| format!("{file} is cut to {len} bytes"))
+            }
+        };
+        let harmed = match what {
+            Rotten::Journal => {
+                let flipped = disk.rot(FileKind::Journal, rng);
+                flipped.map(|(file, at)| format!("a bit flips in byte {at} of {file}"))
+            }
+            Rotten::Vanished => {
+                let files = disk.vanish(FileKind::Journal);
+                (files > 0).then(|| format!("{files} files of the journal are removed"))
+            }
+            Rotten::State => harm(FileKind::State),
+            Rotten::Segment => harm(FileKind::Segment),
+            Rotten::Index => harm(FileKind::SegmentIndex),
+        };
+        if let Some(text) = harmed {
             host.rotten = true;
             self.struck(fault, Some(place));
-            self.tell(Some(place), format!("a bit of broker {} flips in byte {at} of {file}", place + 1));
+            self.tell(Some(place), format!("on broker {}, {text}", place + 1));
         }
         self.queue.push(self.now.saturating_add(down), Happening::Restart { place, life });
     }

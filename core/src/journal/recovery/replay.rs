@@ -48,6 +48,18 @@ impl Recovery {
                     }
                 }
             }
+            if self.files.get(&file).copied().unwrap_or(0) < header.len {
+                // It was never shorter than that: nobody knows what stood behind.
+                let (first_block, last_block) = (last_block + 1, last_block + 1);
+                self.table.suspend_all();
+                self.damages.push(Damage {
+                    sequence: header.sequence,
+                    at: end as u64,
+                    first_block,
+                    last_block,
+                    groups: None,
+                });
+            }
             self.cut = torn.map(|block| Cut { sequence: header.sequence, block, at: end as u64 });
             let used = UsedFile {
                 sequence: header.sequence,
@@ -205,7 +217,13 @@ impl Recovery {
             });
         }
         let suspended = self.table.groups().filter(|(_, group)| group.suspended).map(|(id, _)| id).collect();
-        let recovered = Recovered { groups, suspended, all_suspended: self.table.all_suspended, cut: self.cut };
+        let recovered = Recovered {
+            groups,
+            suspended,
+            all_suspended: self.table.all_suspended,
+            cut: self.cut,
+            newest: self.evidence.sequence,
+        };
         self.table.high = self.table.high.max(self.evidence.append);
         let used = |file: &FileId| self.in_use.values().any(|in_use| in_use.used.file == *file);
         let slots = self.files.iter().filter(|(file, _)| !used(file));

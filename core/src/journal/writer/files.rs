@@ -166,6 +166,6 @@ impl Writer {
         self.free.extend(slots);
         self.free.append(&mut self.pinned);
         self.cut = None;
-        self.open = true;
+        self.opened = Some(current);
     }
 }

@@ -55,8 +55,8 @@ pub(super) struct Writer {
     free: BTreeSet<Slot>,
     /// Free once the next base is durable.
     pinned: BTreeSet<Slot>,
-    /// Whether a base of this incarnation is durable.
-    open: bool,
+    /// The newest file whose base is durable, of this incarnation; none before the first.
+    opened: Option<u64>,
     next_sequence: u64,
     next_block: u64,
     next_tag: u64,
@@ -115,7 +115,7 @@ impl Writer {
             cut,
             free,
             pinned,
-            open: false,
+            opened: None,
             next_sequence: start.next_sequence,
             next_block: start.next_block,
             next_tag: start.next_tag,
@@ -205,11 +205,16 @@ impl Writer {
 
     /// Whether the first base is durable.
     pub(super) fn is_open(&self) -> bool {
-        self.open
+        self.opened.is_some()
+    }
+
+    /// The newest file whose base is durable.
+    pub(super) fn opened(&self) -> Option<u64> {
+        self.opened
     }
 
     pub(super) fn is_idle_unsealed(&self) -> bool {
-        self.open && self.in_flight.is_none() && self.eager == 0 && !self.sealed && !self.seal_wanted
+        self.is_open() && self.in_flight.is_none() && self.eager == 0 && !self.sealed && !self.seal_wanted
     }
 
     pub(super) fn needed(&self) -> usize {
@@ -383,7 +388,7 @@ impl Writer {
             let sequence = self.next_sequence;
             self.next_sequence += 1;
             let stamp = Stamp { sequence, boot: self.identity.boot, block };
-            FileHeader::new(&self.identity, slot.file, stamp, sector).put(&mut gather);
+            FileHeader::new(&self.identity, (slot.file, slot.len), stamp, sector).put(&mut gather);
             let start = u64::from(sector);
             let used = UsedFile {
                 sequence,

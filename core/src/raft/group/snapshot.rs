@@ -54,6 +54,11 @@ impl Group {
         index > self.commit() && self.raw.store().term_at(index) != Some(term)
     }
 
+    /// Whether its log, as far as it is in memory, says the same of this entry.
+    pub fn agrees(&self, index: Index, term: Term) -> bool {
+        self.raw.store().term_at(index).is_none_or(|here| here == term)
+    }
+
     /// Whether a snapshot that a leader of `leader_term` offered can be installed now.
     pub fn installable(&self, leader_term: Term, index: Index, term: Term) -> bool {
         let regress = self.setup.mutants.planted(Mutant::SnapshotRegress);

@@ -41,6 +41,26 @@ impl Group {
         self.replica(id).install(&terms);
     }
 
+    /// Copied files took the place of damaged ones: they cover all that was applied, and the log is what it was.
+    pub(super) fn healed(&mut self, id: ReplicaId, index: Index, state: &Applied, broken: &mut Vec<Broken>) {
+        match self.applied.get(place(index)) {
+            None => {
+                let sentence = format!("it healed by files of entry {index}, which nobody has applied.");
+                broken.push(("divergence", sentence, Vec::new()));
+                return;
+            }
+            Some(first) => agree(index, first, state, broken),
+        }
+        let replica = self.replica(id);
+        if index < replica.applied {
+            let sentence = format!("it healed by files of entry {index}, and had applied {}.", replica.applied);
+            broken.push(("snapshot-regress", sentence, Vec::new()));
+        }
+        replica.applied = index;
+        replica.applied_ever = replica.applied_ever.max(index);
+        replica.checkpointed = replica.checkpointed.max(index);
+    }
+
     /// The terms of what is committed, up to `index`.
     pub(super) fn committed_to(&self, index: Index) -> Vec<Term> {
         self.applied.iter().take(place(index.next())).map(|applied| applied.term).collect()

@@ -1,0 +1,247 @@
+//! Healing: a replica whose files are damaged takes them anew from its leader, and stays the replica it is.
+//!
+//! Its votes, its log and its configuration are in the journal, and whole: it goes on to vote and to acknowledge. What is
+//! damaged is what was applied. If that is the **state** of its last checkpoint, nothing can be applied until it is here again,
+//! and the replica does not campaign. If it is a **segment**, only what stood there can not be read; a leader hands over first.
+//! Then the follower says what it wants ([`CopyBody::Want`]): the files of a checkpoint that covers at least what it has
+//! applied. They are copied as for a follower far behind ([`super::copying`]); where the checkpoint turns out to be older than
+//! what was applied meanwhile, applying waits, and the difference is copied. One mark puts the files in their place.
+//!
+//! Damage is found when a state is read at a start, by comparing lengths then, and by whoever reads: a client's fetch, or a
+//! **patrol**, which reads every sealed segment once after a start, and those a follower could not use.
+//!
+//! Where there is no other replica nothing heals: clients of that partition hear of a storage error, and others of nothing.
+//! Does not know what is in a file, nor how damage is found ([`crate::log`] does).
+
+use super::Broker;
+use super::copying::message;
+use super::replica::Replica;
+use crate::effect::Effects;
+use crate::event::Event;
+use crate::id::{GroupId, Index, NodeId, ReplicaId};
+use crate::kafka::ErrorCode;
+use crate::limits::{COPY_RETRY_TICKS, LEASE_ELECTIONS, LOST_WINDOWS_MAX};
+use crate::marks;
+use crate::peer::{CopyBody, MessageKind, RaftMessage};
+use crate::raft::{Committed, Offered, Token};
+
+/// What a replica lacks, and how far it is with it.
+#[derive(Debug, Default)]
+pub(super) struct Healing {
+    /// Why its state can not be read: it applies nothing.
+    lost: Option<String>,
+    /// What its entries in memory took at the start.
+    began_with: u64,
+    /// Applying waits for files that cover all that was applied.
+    held: bool,
+    /// Committed entries that wait to be applied.
+    waiting: Vec<Committed>,
+    /// The operator knows.
+    told: bool,
+    /// As leader it has asked another to take over.
+    handed: bool,
+    /// Ticks since it began to ask.
+    ticks: u32,
+}
+
+impl Healing {
+    pub(super) fn of(lost: Option<String>, began_with: u64) -> Self {
+        Self { lost, began_with, ..Self::default() }
+    }
+
+    /// Whether committed entries wait to be applied.
+    pub(super) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether its state is lost.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+}
+
+impl Replica {
+    /// Whether something of its files is known to be damaged.
+    pub(super) fn ails(&self) -> bool {
+        self.healing.is_lost() || self.machine.log.damage().is_some()
+    }
+
+    /// Whether its state is lost, and there is no other replica.
+    pub(super) fn is_helpless(&self) -> bool {
+        self.healing.is_lost() && self.raft.conf().nodes.len() <= 1
+    }
+
+    /// What clients hear of a replica that does not serve.
+    pub(super) fn refusal(&self) -> ErrorCode {
+        if self.is_helpless() { ErrorCode::KafkaStorageError } else { ErrorCode::NotLeaderOrFollower }
+    }
+
+    /// Whether it does as if a message had been lost: it is not to lead now, if there is a choice; and entries that it can not
+    /// apply would fill the memory of all. Who lacks too many of them is offered files.
+    pub(super) fn declines(&self, message: &RaftMessage, window_bytes: u64) -> bool {
+        if message.kind == MessageKind::TimeoutNow {
+            return self.ails();
+        }
+        let most = self.healing.began_with.saturating_add(window_bytes.saturating_mul(LOST_WINDOWS_MAX));
+        self.healing.is_lost() && !message.entries.is_empty() && self.raft.window_bytes() > most
+    }
+
+    /// Whether files it does not need as a follower would heal it.
+    pub(super) fn heals(&self) -> bool {
+        self.ails() && !self.raft.leading() && !self.copying.is_installing()
+    }
+
+    /// Whether what was copied heals the replica, and can take the place of what it has now.
+    pub(super) fn is_cure(&self, offered: &Offered) -> bool {
+        let Offered { index, index_term, .. } = offered;
+        let covers = *index >= self.machine.applied && *index <= self.raft.commit();
+        self.heals() && covers && self.raft.agrees(*index, *index_term)
+    }
+
+    /// What of the committed entries may be applied now; the rest waits.
+    pub(super) fn let_through(&mut self, committed: Vec<Committed>) -> Vec<Committed> {
+        // Who leads applies what it can: then it serves.
+        self.healing.held &= !self.raft.leading() && self.ails();
+        if self.healing.is_lost() || self.healing.held || self.copying.is_healing() {
+            self.healing.waiting.extend(committed);
+            return Vec::new();
+        }
+        if self.healing.waiting.is_empty() {
+            return committed;
+        }
+        let mut all = std::mem::take(&mut self.healing.waiting);
+        all.extend(committed);
+        all
+    }
+
+    /// The files are here, and cover what is up to `index`. Gives who will not hear what came of a proposal.
+    pub(super) fn healed(&mut self, index: Index) -> Vec<Token> {
+        let healing = std::mem::take(&mut self.healing);
+        let (covered, waiting): (Vec<_>, _) = healing.waiting.into_iter().partition(|entry| entry.index <= index);
+        self.healing.waiting = waiting;
+        self.raft.bar(false);
+        covered.into_iter().filter_map(|entry| entry.token).collect()
+    }
+
+    /// What an operator reads, once.
+    fn complaint(&mut self) -> Option<String> {
+        if std::mem::replace(&mut self.healing.told, true) {
+            return None;
+        }
+        let what = match (&self.healing.lost, self.machine.log.damage()) {
+            (Some(what), _) => format!("the state is damaged ({what})"),
+            (None, Some((file, what))) => format!("{file} is damaged ({what})"),
+            (None, None) => return None,
+        };
+        let alone = self.raft.conf().nodes.len() <= 1;
+        let then = if alone {
+            "there is no other replica: what it held can not be served, until the topic is deleted or a backup is restored"
+        } else {
+            "its files are copied anew from the leader of the partition"
+        };
+        Some(format!("{what}: {then}"))
+    }
+}
+
+impl Broker {
+    /// A tick of every replica that ails.
+    pub(super) fn heal_tick(&mut self, out: &mut Effects) {
+        let ailing = self.replicas.values().filter(|replica| replica.ails() || replica.healing.told);
+        let groups: Vec<GroupId> = ailing.map(|replica| replica.raft.id()).collect();
+        for group in groups {
+            self.heal(group, out);
+        }
+    }
+
+    /// Has the segments of a group read, though nobody asks for them: that they are damaged is known before they are needed.
+    pub(super) fn patrol(&mut self, group: GroupId) {
+        if let Some(replica) = self.replicas.get_mut(&group) {
+            replica.machine.log.patrol();
+            self.patrols.insert(group);
+        }
+    }
+
+    /// One piece of one group in a tick: nobody is to feel it.
+    pub(super) fn patrol_tick(&mut self) {
+        while let Some(group) = self.patrols.first().copied() {
+            if self.replicas.get_mut(&group).is_some_and(|replica| replica.machine.log.patrol_on()) {
+                self.thirsty.insert(group);
+                return;
+            }
+            self.patrols.remove(&group);
+        }
+    }
+
+    fn heal(&mut self, group: GroupId, out: &mut Effects) {
+        let limit = self.config.settings.election_ticks_max.saturating_mul(LEASE_ELECTIONS);
+        let node_here = self.config.node;
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        if !replica.ails() {
+            // Healed in another way, or of what is no part of it any more.
+            replica.healing.told = false;
+            self.touched.insert(group);
+            return;
+        }
+        if let Some(complaint) = replica.complaint() {
+            let text = format!("broker {node_here}, {}: {complaint}", self.name_of(group));
+            out.event(Event::Note(text));
+            out.event(Event::Sometimes(marks::DAMAGE_FOUND));
+        }
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        if replica.raft.leading() {
+            if replica.raft.serving() && !std::mem::replace(&mut replica.healing.handed, true) {
+                replica.raft.hand_over();
+                self.touched.insert(group);
+            }
+            return;
+        }
+        replica.healing.handed = false;
+        let Some((node, leader)) = replica.raft.leader().filter(|(node, _)| *node != node_here) else { return };
+        let at = replica.healing.ticks;
+        replica.healing.ticks = at.wrapping_add(1);
+        if !replica.heals() || !at.is_multiple_of(COPY_RETRY_TICKS) {
+            return;
+        }
+        let applied = replica.machine.applied;
+        if replica.copying.is_behind(applied) {
+            // Those that come next cover it.
+            replica.healing.held = true;
+        }
+        if !replica.copying.arrives(applied, replica.raft.term(), limit) {
+            let message = message(replica, leader, applied, CopyBody::Want);
+            self.envelope(node).copies.push(message);
+        }
+    }
+
+    /// A follower wants the files of a checkpoint that covers `index`, though it needs none to follow.
+    pub(super) fn wanted(
+        &mut self,
+        group: GroupId,
+        node: NodeId,
+        to: ReplicaId,
+        index: Index,
+        out: &mut Effects,
+    ) -> bool {
+        let Some(replica) = self.replicas.get_mut(&group) else { return true };
+        // What is damaged here is no cure.
+        if !replica.raft.serving() || replica.ails() {
+            return true;
+        }
+        if index > replica.machine.applied {
+            // It has applied what this leader has not yet: it asks again.
+            return true;
+        }
+        match replica.copying.lease_of(to) {
+            Some((true, lent)) if lent >= index => {}
+            Some((false, _)) => {}
+            Some((true, _)) | None if replica.marked >= index && replica.marked_conf.contains(to) => {
+                self.lend(group, node, to, true, out);
+            }
+            Some((true, _)) | None => {
+                replica.begin_checkpoint();
+                self.thirsty.insert(group);
+            }
+        }
+        true
+    }
+}

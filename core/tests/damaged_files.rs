@@ -1,0 +1,432 @@
+//! Somebody damages files of one broker by hand: no vote from forgotten state, no wrong byte, and what others have heals.
+
+#[path = "support/house.rs"]
+mod house;
+
+use bytes::Bytes;
+use house::{Disk, Home, House};
+use tidelog_core::broker::GroupStatus;
+use tidelog_core::effect::Halt;
+use tidelog_core::id::{ConnId, FileId, FileKind, GroupId, NodeId};
+use tidelog_core::kafka::batch::Builder;
+use tidelog_core::kafka::messages::*;
+use tidelog_core::kafka::{ErrorCode, Records, ResponseBody};
+use tidelog_core::marks;
+use tidelog_core::time::{Duration, Timestamp};
+
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+
+fn files(disk: &Disk, kind: FileKind) -> Vec<FileId> {
+    disk.files.keys().copied().filter(|file| file.kind() == kind).collect()
+}
+
+fn corrupt(house: &House, node: NodeId) -> String {
+    match &house.homes[&node].halted {
+        Some(Halt::Corrupt(why)) => why.clone(),
+        other => panic!("it is {other:?}"),
+    }
+}
+
+/// Three brokers; the second was stopped, and comes back after `damage`.
+fn damaged(damage: impl FnOnce(&mut Disk)) -> House {
+    let mut house = House::new(3);
+    house.ready();
+    let mut home = house.homes.remove(&TWO).expect("it lives");
+    damage(&mut home.disk);
+    house.start(TWO, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_secs(2));
+    house
+}
+
+#[test]
+fn a_journal_that_vanished_is_missed() {
+    let house = damaged(|disk| {
+        for file in files(disk, FileKind::Journal) {
+            disk.files.remove(&file);
+        }
+    });
+    assert!(corrupt(&house, TWO).contains("the journal is gone"));
+}
+
+#[test]
+fn a_journal_that_lost_its_newest_file_is_missed() {
+    let mut house = House::new(3);
+    house.ready();
+    // Each life opens a file.
+    house.restart(TWO);
+    house.ready();
+    let mut home = house.homes.remove(&TWO).expect("it lives");
+    let journals = files(&home.disk, FileKind::Journal);
+    assert!(journals.len() > 1, "{journals:?}");
+    let newest = journals
+        .iter()
+        .max_by_key(|file| home.disk.files[file].get(56..64).map(|b| u64::from_le_bytes(b.try_into().expect("eight"))));
+    home.disk.files.remove(newest.expect("there is one"));
+    house.start(TWO, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_secs(2));
+    assert!(corrupt(&house, TWO).contains("the journal ends with"), "{}", corrupt(&house, TWO));
+}
+
+#[test]
+fn a_journal_that_was_truncated_is_missed() {
+    let house = damaged(|disk| {
+        let newest = *files(disk, FileKind::Journal).last().expect("there is one");
+        let bytes = disk.files.get_mut(&newest).expect("it is there");
+        // Behind all that was written: only the room that was made is less.
+        bytes.truncate(bytes.len() - 512);
+    });
+    assert!(corrupt(&house, TWO).contains("damaged"), "{}", corrupt(&house, TWO));
+}
+
+#[test]
+fn a_journal_that_was_never_opened_is_not_missed() {
+    let mut house = House::new(3);
+    house.ready();
+    for _ in 0..3 {
+        house.restart(TWO);
+    }
+    house.pass(Duration::from_secs(2));
+    assert_eq!(house.homes[&TWO].halted, None);
+}
+
+/// A topic of one partition, with so many replicas.
+fn create(house: &mut House, replicas: i16) {
+    let conn = house.open(ONE, 1);
+    let segments = CreatableTopicConfig { name: "segment.bytes".into(), value: Some("1048576".into()) };
+    let topic = CreatableTopic {
+        name: "t".into(),
+        num_partitions: 1,
+        replication_factor: replicas,
+        configs: vec![segments],
+        ..CreatableTopic::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5_000, ..CreateTopicsRequest::default() };
+    let ResponseBody::CreateTopics(response) = house.ask(ONE, conn, 7, request) else { panic!("another answer") };
+    assert_eq!(response.topics[0].error_code, 0);
+    house.pass(Duration::from_secs(1));
+}
+
+fn try_produce(house: &mut House, node: NodeId, conn: ConnId) -> i16 {
+    let mut builder = Builder::new();
+    builder.push(Timestamp(1), None, Some("x".repeat(30_000).as_bytes()), &[]);
+    let records: Bytes = builder.build();
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 5_000,
+        topic_data: vec![TopicProduceData {
+            name: "t".into(),
+            partition_data: vec![PartitionProduceData { index: 0, records: Some(Records(vec![records])) }],
+        }],
+        ..ProduceRequest::default()
+    };
+    let ResponseBody::Produce(response) = house.ask(node, conn, 11, request) else { panic!("another answer") };
+    response.responses[0].partition_responses[0].error_code
+}
+
+fn produce(house: &mut House, count: usize) {
+    let node = leader(house);
+    let conn = house.open(node, 1_000 + house.homes[&node].next_request);
+    for _ in 0..count {
+        assert_eq!(try_produce(house, node, conn), 0);
+    }
+}
+
+fn fetch(house: &mut House, node: NodeId, at: i64) -> PartitionData {
+    let conn = house.open(node, 1_000 + house.homes[&node].next_request);
+    let partition = FetchPartition { fetch_offset: at, partition_max_bytes: 1 << 20, ..FetchPartition::default() };
+    let request = FetchRequest {
+        max_wait_ms: 100,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        session_epoch: -1,
+        topics: vec![FetchTopic { topic: "t".into(), partitions: vec![partition], ..FetchTopic::default() }],
+        ..FetchRequest::default()
+    };
+    let ResponseBody::Fetch(mut response) = house.ask(node, conn, 12, request) else { panic!("another answer") };
+    response.responses.remove(0).partitions.remove(0)
+}
+
+/// Flips a bit of the state of a checkpoint: of the partition, which says more, or else of the controller.
+fn spoil_state(disk: &mut Disk, partition: bool) {
+    let states = files(disk, FileKind::State);
+    let most = *states.iter().max_by_key(|file| disk.files[file].len()).expect("there are some");
+    let spoilt: Vec<FileId> = states.into_iter().filter(|file| (*file == most) == partition).collect();
+    assert!(!spoilt.is_empty());
+    for state in spoilt {
+        disk.files.get_mut(&state).expect("it is there")[9] ^= 1;
+    }
+}
+
+/// Every record from the beginning, by whoever leads. Gives how many there are.
+fn read_all(house: &mut House) -> i64 {
+    let node = leader(house);
+    let (mut at, end) = (0, of(house, node).next_offset.0);
+    while at < end {
+        let partition = fetch(house, node, at);
+        assert_eq!(partition.error_code, 0, "at {at}");
+        let records = partition.records.map_or(Vec::new(), |records| records.0.concat());
+        let mut rest = records.as_slice();
+        assert!(!rest.is_empty(), "offset {at} can be read");
+        while !rest.is_empty() {
+            assert_eq!(i64::from_be_bytes(rest[..8].try_into().expect("eight bytes")), at);
+            at += 1;
+            rest = &rest[12 + u32::from_be_bytes(rest[8..12].try_into().expect("four bytes")) as usize..];
+        }
+    }
+    at
+}
+
+fn of(house: &House, node: NodeId) -> GroupStatus {
+    let groups = house.homes[&node].broker.status().groups;
+    groups.into_iter().find(|group| group.group != GroupId::CONTROLLER).expect("it is there")
+}
+
+fn leader(house: &House) -> NodeId {
+    let serves = |node: &NodeId| house.homes[node].broker.status().groups.iter().any(|g| g.group.0 != 0 && g.serving);
+    house.homes.keys().copied().find(serves).expect("there is a leader")
+}
+
+fn met(house: &House, node: NodeId, mark: &'static str) -> u32 {
+    house.marks.get(&(node, mark)).copied().unwrap_or(0)
+}
+
+/// Lets leaders fail, one after the other, until `node` leads.
+fn until_leads(house: &mut House, node: NodeId) {
+    for _ in 0..20 {
+        let first = leader(house);
+        if first == node {
+            return;
+        }
+        let home = stop(house, first);
+        house.pass(Duration::from_secs(3));
+        start(house, first, home);
+    }
+    panic!("{node:?} never led");
+}
+
+fn stop(house: &mut House, node: NodeId) -> Home {
+    let home = house.homes.remove(&node).expect("it lives");
+    house.inputs.retain(|(to, _)| *to != node);
+    home
+}
+
+fn start(house: &mut House, node: NodeId, home: Home) {
+    house.start(node, home.disk, home.boots + 1);
+    house.settle();
+    house.pass(Duration::from_secs(2));
+}
+
+/// Three brokers with five megabytes in one partition; gives a follower of it.
+fn laden() -> (House, NodeId) {
+    let mut house = House::new(3);
+    house.ready();
+    create(&mut house, 3);
+    produce(&mut house, 150);
+    house.pass(Duration::from_secs(1));
+    let first = leader(&house);
+    let follower = house.homes.keys().copied().find(|node| *node != first).expect("three");
+    (house, follower)
+}
+
+fn has_healed(house: &mut House, node: NodeId) {
+    for _ in 0..50 {
+        if met(house, node, marks::HEALED) > 0 {
+            break;
+        }
+        house.pass(Duration::from_millis(200));
+    }
+    assert_eq!(met(house, node, marks::HEALED), 1, "{:?}", house.notes);
+    assert_eq!(met(house, node, marks::DAMAGE_FOUND), 1, "{:?}", house.notes);
+    let told = house.notes.iter().filter(|(of, text)| *of == node && text.contains("damaged (")).count();
+    assert_eq!(told, 1, "{:?}", house.notes);
+    produce(house, 3);
+    house.pass(Duration::from_secs(1));
+    let first = leader(house);
+    let (ours, theirs) = (of(house, node), of(house, first));
+    assert_eq!((ours.applied, ours.digest, ours.next_offset), (theirs.applied, theirs.digest, theirs.next_offset));
+    // What it has now it also has after a crash, and can serve.
+    house.restart(node);
+    house.pass(Duration::from_secs(2));
+    until_leads(house, node);
+    assert_eq!(read_all(house), of(house, node).next_offset.0);
+    assert_eq!(met(house, node, marks::DAMAGE_FOUND), 1, "{:?}", house.notes);
+}
+
+#[test]
+fn a_follower_without_a_segment_heals() {
+    let (mut house, follower) = laden();
+    let mut home = stop(&mut house, follower);
+    let segment = files(&home.disk, FileKind::Segment)[1];
+    home.disk.files.remove(&segment);
+    let replica = home.broker.status().groups[1].replica;
+    start(&mut house, follower, home);
+    has_healed(&mut house, follower);
+    assert_eq!(of(&house, follower).replica, replica, "it stays the replica it is");
+}
+
+#[test]
+fn a_follower_with_a_short_segment_or_index_heals() {
+    for kind in [FileKind::Segment, FileKind::SegmentIndex] {
+        let (mut house, follower) = laden();
+        let mut home = stop(&mut house, follower);
+        let file = files(&home.disk, kind)[0];
+        home.disk.files.get_mut(&file).expect("it is there").truncate(10);
+        start(&mut house, follower, home);
+        has_healed(&mut house, follower);
+    }
+}
+
+#[test]
+fn a_follower_without_its_last_segment_heals() {
+    let (mut house, follower) = laden();
+    let mut home = stop(&mut house, follower);
+    let segment = *files(&home.disk, FileKind::Segment).last().expect("there are some");
+    home.disk.files.remove(&segment);
+    start(&mut house, follower, home);
+    if met(&house, follower, marks::DAMAGE_FOUND) > 0 {
+        has_healed(&mut house, follower);
+    }
+    produce(&mut house, 50);
+    until_leads(&mut house, follower);
+    assert_eq!(read_all(&mut house), 200 + i64::from(met(&house, follower, marks::HEALED)) * 3);
+}
+
+#[test]
+fn a_follower_whose_state_is_damaged_votes_and_acknowledges_until_it_heals() {
+    let (mut house, follower) = laden();
+    // While no other broker lends, nothing heals.
+    house.loses =
+        |_, _, envelope| envelope.copies.iter().any(|copy| matches!(copy.body, tidelog_core::peer::CopyBody::Offer(_)));
+    let mut home = stop(&mut house, follower);
+    spoil_state(&mut home.disk, true);
+    start(&mut house, follower, home);
+    assert_eq!(met(&house, follower, marks::DAMAGE_FOUND), 1, "{:?}", house.notes);
+    let (first, before) = (leader(&house), of(&house, follower));
+    let third = house.homes.keys().copied().find(|node| ![first, follower].contains(node)).expect("three");
+    let away = stop(&mut house, third);
+    produce(&mut house, 2);
+    let after = of(&house, follower);
+    assert!(after.persisted > before.persisted && after.applied == before.applied, "{after:?}");
+    start(&mut house, third, away);
+    // The leader dies: the other can be elected, and only it.
+    let away = stop(&mut house, first);
+    house.pass(Duration::from_secs(5));
+    assert_eq!(leader(&house), third);
+    start(&mut house, first, away);
+    house.loses = |_, _, _| false;
+    has_healed(&mut house, follower);
+}
+
+#[test]
+fn a_controller_whose_state_is_damaged_heals() {
+    let (mut house, follower) = laden();
+    let mut home = stop(&mut house, follower);
+    spoil_state(&mut home.disk, false);
+    start(&mut house, follower, home);
+    has_healed(&mut house, follower);
+    let topics = |node: &NodeId| house.homes[node].broker.status().topics;
+    assert!(house.homes.keys().all(|node| topics(node) == 1));
+}
+
+#[test]
+fn a_single_node_whose_controller_is_damaged_stops() {
+    let mut house = House::new(1);
+    house.ready();
+    create(&mut house, 1);
+    produce(&mut house, 50);
+    let mut home = stop(&mut house, ONE);
+    spoil_state(&mut home.disk, false);
+    start(&mut house, ONE, home);
+    assert!(corrupt(&house, ONE).contains("the controller"), "{}", corrupt(&house, ONE));
+}
+
+#[test]
+fn a_leader_whose_batch_is_damaged_hands_over_and_heals() {
+    let (mut house, _) = laden();
+    let first = leader(&house);
+    let file = files(&house.homes[&first].disk, FileKind::Segment)[0];
+    // It was looked at when it was whole, and is in memory no more.
+    let disk = &mut house.homes.get_mut(&first).expect("it lives").disk;
+    disk.files.get_mut(&file).expect("it is there")[500] ^= 1;
+    let partition = fetch(&mut house, first, 0);
+    assert_eq!(partition.error_code, ErrorCode::KafkaStorageError.code());
+    assert!(partition.records.is_none_or(|records| records.0.concat().is_empty()), "no wrong byte");
+    house.pass(Duration::from_secs(2));
+    assert_ne!(leader(&house), first, "another leads");
+    assert_eq!(read_all(&mut house), 150);
+    has_healed(&mut house, first);
+}
+
+#[test]
+fn the_only_replica_of_a_partition_refuses_and_others_go_on() {
+    let mut house = House::new(1);
+    house.ready();
+    create(&mut house, 1);
+    produce(&mut house, 50);
+    let conn = house.open(ONE, 5);
+    let topic =
+        CreatableTopic { name: "u".into(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5_000, ..CreateTopicsRequest::default() };
+    house.ask(ONE, conn, 7, request);
+    house.pass(Duration::from_secs(1));
+    let mut home = stop(&mut house, ONE);
+    let before = files(&home.disk, FileKind::Segment);
+    spoil_state(&mut home.disk, true);
+    start(&mut house, ONE, home);
+    house.ready();
+    assert!(house.notes.iter().any(|(_, text)| text.contains("there is no other replica")), "{:?}", house.notes);
+    assert_eq!(fetch(&mut house, ONE, 0).error_code, ErrorCode::KafkaStorageError.code());
+    let conn = house.open(ONE, 6);
+    assert_eq!(try_produce(&mut house, ONE, conn), ErrorCode::KafkaStorageError.code());
+    assert_eq!(files(&house.homes[&ONE].disk, FileKind::Segment), before, "nothing of it is removed");
+}
+
+#[test]
+fn a_flipped_bit_is_found_before_anybody_reads_it() {
+    let (mut house, follower) = laden();
+    let mut home = stop(&mut house, follower);
+    let file = files(&home.disk, FileKind::Segment)[0];
+    home.disk.files.get_mut(&file).expect("it is there")[700_000] ^= 4;
+    start(&mut house, follower, home);
+    has_healed(&mut house, follower);
+}
+
+#[test]
+fn damage_that_is_found_after_other_damage_was_healed_heals_too() {
+    let (mut house, follower) = laden();
+    let mut home = stop(&mut house, follower);
+    let segments = files(&home.disk, FileKind::Segment);
+    home.disk.files.get_mut(&segments[1]).expect("it is there")[700_000] ^= 4;
+    home.disk.files.remove(&segments[0]);
+    start(&mut house, follower, home);
+    house.pass(Duration::from_secs(10));
+    assert_eq!(met(&house, follower, marks::HEALED), 2, "{:?}", house.notes);
+    until_leads(&mut house, follower);
+    assert_eq!(read_all(&mut house), 150);
+}
+
+#[test]
+fn a_leader_that_lends_damaged_files_finds_out_and_another_lends() {
+    let (mut house, follower) = laden();
+    let first = leader(&house);
+    let mut behind = stop(&mut house, follower);
+    produce(&mut house, 60);
+    house.pass(Duration::from_secs(1));
+    // The patrol of this life is over.
+    let file = files(&house.homes[&first].disk, FileKind::Segment)[0];
+    house.homes.get_mut(&first).expect("it lives").disk.files.get_mut(&file).expect("it is there")[700_000] ^= 4;
+    // What it has is of no use: it needs all.
+    for kind in [FileKind::Segment, FileKind::SegmentIndex] {
+        for file in files(&behind.disk, kind) {
+            behind.disk.files.remove(&file);
+        }
+    }
+    start(&mut house, follower, behind);
+    house.pass(Duration::from_secs(10));
+    assert_eq!(met(&house, first, marks::HEALED), 1, "{:?}", house.notes);
+    until_leads(&mut house, follower);
+    assert_eq!(read_all(&mut house), 210);
+}
