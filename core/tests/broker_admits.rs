@@ -7,7 +7,8 @@ use house::{Disk, House};
 use tidelog_core::formation::Membership;
 use tidelog_core::id::{ConnId, DirectoryId, NodeId, TopicId};
 use tidelog_core::kafka::messages::{
-    AddRaftVoterRequest, DescribeQuorumPartition, DescribeQuorumReplica, DescribeQuorumRequest, DescribeQuorumTopic,
+    AddRaftVoterRequest, DescribeQuorumPartition, DescribeQuorumPartitionState, DescribeQuorumReplica,
+    DescribeQuorumRequest, DescribeQuorumTopic,
 };
 use tidelog_core::kafka::{ErrorCode, ResponseBody};
 use tidelog_core::time::Duration;
@@ -39,15 +40,19 @@ type Seat = (i32, DirectoryId);
 
 /// Who has a vote in the controller's group, and who asks for one, as a broker says.
 fn quorum(house: &mut House, at: NodeId, conn: ConnId) -> (Vec<Seat>, Vec<Seat>) {
-    let partitions = vec![DescribeQuorumPartition { partition_index: 0 }];
-    let topics = vec![DescribeQuorumTopic { topic_name: "__cluster_metadata".into(), partitions }];
-    let request = DescribeQuorumRequest { topics };
-    let ResponseBody::DescribeQuorum(response) = house.ask(at, conn, 2, request) else { panic!("another answer") };
-    let partition = &response.topics[0].partitions[0];
+    let partition = partition(house, at, conn);
     let named = |states: &[DescribeQuorumReplica]| {
         states.iter().map(|state| (state.replica_id, DirectoryId(state.replica_directory_id.0))).collect()
     };
     (named(&partition.current_voters), named(&partition.observers))
+}
+
+fn partition(house: &mut House, at: NodeId, conn: ConnId) -> DescribeQuorumPartitionState {
+    let partitions = vec![DescribeQuorumPartition { partition_index: 0 }];
+    let topics = vec![DescribeQuorumTopic { topic_name: "__cluster_metadata".into(), partitions }];
+    let request = DescribeQuorumRequest { topics };
+    let ResponseBody::DescribeQuorum(response) = house.ask(at, conn, 2, request) else { panic!("another answer") };
+    response.topics[0].partitions[0].clone()
 }
 
 /// Three brokers, of which the third, which does not lead, came back with an empty disk.
@@ -108,4 +113,29 @@ fn a_wiped_broker_that_was_admitted_counts() {
     let second = controller(&house);
     let conn = house.open(second, 1);
     assert_eq!(admit(&mut house, second, conn, wiped, directory), ErrorCode::None);
+}
+
+#[test]
+fn who_was_admitted_and_only_listens_does_not_seem_to_ask() {
+    let mut house = House::empty(4);
+    let newcomer = NodeId(4);
+    for node in NODES.into_iter().chain([newcomer]) {
+        house.lists.insert(node, NODES.to_vec());
+    }
+    NODES.into_iter().for_each(|node| house.start(node, Disk::default(), 1));
+    house.settle();
+    house.ready();
+    house.start(newcomer, Disk::default(), 1);
+    house.settle();
+    house.pass(Duration::from_secs(2));
+    let first = controller(&house);
+    let conn = house.open(first, 1);
+    assert_eq!(admit(&mut house, first, conn, newcomer, DirectoryId([4; 16])), ErrorCode::None);
+    house.ready();
+    for node in NODES {
+        let conn = house.open(node, 2);
+        let partition = partition(&mut house, node, conn);
+        let seat = partition.observers.iter().find(|seat| seat.replica_id == 4).expect("it listens");
+        assert!(seat.log_end_offset >= 0, "asked at broker {node}: {seat:?}");
+    }
 }

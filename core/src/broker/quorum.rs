@@ -99,10 +99,13 @@ impl Broker {
         let Some(replica) = self.replicas.get(&GroupId::CONTROLLER) else {
             return self.starting(&caller, out);
         };
+        // Only who leads knows how far a member is. One that listens has some log, which tells it from those who ask to be
+        // admitted whoever is asked.
+        let unknown = |member: &Controller| if member.voter { -1 } else { 0 };
         let state = |(node, member): (&NodeId, &Controller)| DescribeQuorumReplica {
             replica_id: i32::try_from(node.0).unwrap_or(-1),
             replica_directory_id: TopicId(member.directory.0),
-            log_end_offset: replica.raft.matched(member.replica).map_or(-1, |index| index.0 as i64),
+            log_end_offset: replica.raft.matched(member.replica).map_or(unknown(member), |index| index.0 as i64),
             last_fetch_timestamp: -1,
             last_caught_up_timestamp: -1,
         };

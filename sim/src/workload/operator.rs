@@ -50,7 +50,7 @@ impl Program for Operator {
         let Ok(Outcome::Quorum { members, .. }) = result else {
             return self.rest(desk);
         };
-        // Brokers that do not lead the controller can not tell members that listen from those who ask.
+        // Now this one, now that: one who can not be admitted is in nobody's way.
         let asks = |member: &&QuorumMember| !member.voter && member.end.is_none();
         let asking = members.iter().filter(asks).filter(|member| member.directory != DirectoryId::ZERO);
         let asking = self.rng.pick(&asking.collect::<Vec<_>>()).copied();
