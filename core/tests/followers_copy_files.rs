@@ -132,7 +132,8 @@ fn a_follower_is_ready_when_it_is_as_far_as_its_leader_was() {
     let told = |(node, text): &&(NodeId, String)| *node == away && text.contains("caught up with the leaders");
     assert_eq!(house.notes.iter().filter(told).count(), 2, "once in each life: {:?}", house.notes);
     // New records do not make it unready again.
-    let conn = house.open(first, 3);
+    let leader = house.leader();
+    let conn = house.open(leader, 3);
     produce(&mut house, conn, 1);
     assert!(house.homes[&away].broker.status().ready);
 }
