@@ -53,6 +53,8 @@ pub const COPY_RETRY_TICKS: u32 = 10;
 pub const PATROL_BYTES: u64 = 256 * 1024;
 /// So many times what all groups may keep in memory one group takes in that can not apply it; then it waits for files.
 pub const LOST_WINDOWS_MAX: u64 = 4;
+/// After so many ticks a leader whose files are damaged asks again another to take over.
+pub const HAND_OVER_AGAIN_TICKS: u32 = 400;
 /// A lease on files ends when its follower was silent for so many longest election times.
 pub const LEASE_ELECTIONS: u32 = 8;
 /// So many times the budget of entries in memory may be taken once more, over all groups, by those that followers will need

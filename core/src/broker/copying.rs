@@ -565,6 +565,9 @@ impl Broker {
             let message = message(&self.replicas[&group], from, index, CopyBody::Busy);
             self.envelope(node).copies.push(message);
             self.arrival_moved(group, out);
+        } else if arrival.quiet % COPY_RETRY_TICKS == 0 && arrival.files.progress() == Progress::Ready {
+            // Nothing is missing but that this replica hears how far all is committed.
+            self.install_begins(group, out);
         }
     }
 

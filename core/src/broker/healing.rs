@@ -20,7 +20,7 @@ use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{GroupId, Index, NodeId, ReplicaId};
 use crate::kafka::ErrorCode;
-use crate::limits::{COPY_RETRY_TICKS, LEASE_ELECTIONS, LOST_WINDOWS_MAX};
+use crate::limits::{COPY_RETRY_TICKS, HAND_OVER_AGAIN_TICKS, LEASE_ELECTIONS, LOST_WINDOWS_MAX};
 use crate::marks;
 use crate::peer::{CopyBody, MessageKind, RaftMessage};
 use crate::raft::{Committed, Offered, Token};
@@ -34,12 +34,14 @@ pub(super) struct Healing {
     began_with: u64,
     /// Applying waits for files that cover all that was applied.
     held: bool,
+    /// For so many ticks.
+    held_for: u32,
     /// Committed entries that wait to be applied.
     waiting: Vec<Committed>,
     /// The operator knows.
     told: bool,
-    /// As leader it has asked another to take over.
-    handed: bool,
+    /// As leader it asks another to take over after so many ticks.
+    hands_over_in: u32,
     /// Ticks since it began to ask.
     ticks: u32,
 }
@@ -64,6 +66,11 @@ impl Replica {
     /// Whether something of its files is known to be damaged.
     pub(super) fn ails(&self) -> bool {
         self.healing.is_lost() || self.machine.log.damage().is_some()
+    }
+
+    /// Whether its state is lost: it applies nothing, and does not lead.
+    pub(super) fn is_lost(&self) -> bool {
+        self.healing.is_lost()
     }
 
     /// Whether its state is lost, and there is no other replica.
@@ -94,7 +101,9 @@ impl Replica {
     /// Whether what was copied heals the replica, and can take the place of what it has now.
     pub(super) fn is_cure(&self, offered: &Offered) -> bool {
         let Offered { index, index_term, .. } = offered;
-        let covers = *index >= self.machine.applied && *index <= self.raft.commit();
+        // What is committed but not durable here was not handed out: it would be applied once more.
+        let handed_out = self.raft.commit().min(self.raft.persisted());
+        let covers = *index >= self.machine.applied && *index <= handed_out;
         self.heals() && covers && self.raft.agrees(*index, *index_term)
     }
 
@@ -189,14 +198,28 @@ impl Broker {
         }
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         if replica.raft.leading() {
-            if replica.raft.serving() && !std::mem::replace(&mut replica.healing.handed, true) {
+            if replica.healing.hands_over_in > 0 {
+                replica.healing.hands_over_in -= 1;
+            } else if replica.raft.serving() && !replica.raft.hands_over() {
+                // There may be nobody now, or one that is damaged, too.
+                replica.healing.hands_over_in = HAND_OVER_AGAIN_TICKS;
                 replica.raft.hand_over();
                 self.touched.insert(group);
             }
             return;
         }
-        replica.healing.handed = false;
-        let Some((node, leader)) = replica.raft.leader().filter(|(node, _)| *node != node_here) else { return };
+        replica.healing.hands_over_in = 0;
+        let leader = replica.raft.leader().filter(|(node, _)| *node != node_here);
+        if replica.healing.held {
+            // The files may never come: nobody leads, or only one that is damaged, too.
+            replica.healing.held_for += 1;
+            if leader.is_none() || replica.healing.held_for >= limit {
+                (replica.healing.held, replica.healing.held_for) = (false, 0);
+                self.touched.insert(group);
+                return;
+            }
+        }
+        let Some((node, leader)) = leader else { return };
         let at = replica.healing.ticks;
         replica.healing.ticks = at.wrapping_add(1);
         if !replica.heals() || !at.is_multiple_of(COPY_RETRY_TICKS) {
@@ -224,7 +247,7 @@ impl Broker {
     ) -> bool {
         let Some(replica) = self.replicas.get_mut(&group) else { return true };
         // What is damaged here is no cure.
-        if !replica.raft.serving() || replica.ails() {
+        if !replica.raft.serving() || replica.ails() || !replica.raft.conf().contains(to) {
             return true;
         }
         if index > replica.machine.applied {

@@ -637,7 +637,7 @@ impl Broker {
             return format!("a leader of {}", self.name_of(*group));
         }
         // Replicas that begin later are behind nobody, or no more than others while they were away.
-        let level = |replica: &Replica| replica.raft.level() || replica.is_helpless();
+        let level = |replica: &Replica| (replica.raft.level() && !replica.is_lost()) || replica.is_helpless();
         let behind = |group: &&GroupId| !self.caught_up && !level(&self.replicas[*group]);
         let mut behind = self.replicas.keys().filter(here).filter(behind);
         match (behind.next(), behind.count()) {

@@ -147,9 +147,14 @@ impl Replica {
         self.checkpoint == Checkpoint::Idle && self.applied_bytes >= bytes
     }
 
+    /// Whether what was handed out is not all applied, because files are waited for: the configuration is ahead of the rest.
+    fn stands(&self) -> bool {
+        self.healing.is_lost() || self.healing.waits()
+    }
+
     /// Begins a checkpoint of what is applied now, unless one is under way.
     pub(super) fn begin_checkpoint(&mut self) {
-        if self.checkpoint != Checkpoint::Idle || self.copying.is_installing() || self.healing.is_lost() {
+        if self.checkpoint != Checkpoint::Idle || self.copying.is_installing() || self.stands() {
             return;
         }
         self.checkpoint = Checkpoint::Writing { applied: (self.machine.applied, self.machine.applied_term) };
@@ -165,7 +170,7 @@ impl Replica {
             return;
         }
         // Only what a mark lets go of frees a file: where the group stands still, its entries move instead, once.
-        if self.machine.applied > self.marked {
+        if self.machine.applied > self.marked && !self.stands() {
             self.begin_checkpoint();
         } else if self.carrying.is_none_or(|ticket| ticket <= journal.durable()) {
             out.event(Event::Sometimes(marks::ENTRIES_CARRIED));

@@ -191,13 +191,14 @@ impl Broker {
     /// Takes part once every state is read, and it is written down that there was a journal: before the first vote.
     pub(super) fn start_if_restored(&mut self, out: &mut Effects) {
         let opened = self.journal().opened();
-        if self.parked.values().any(|parked| parked.restoring)
-            || opened == 0
-            || self.formation().journal_was_opened() < opened
-        {
+        if opened == 0 || self.parked.values().any(|parked| parked.restoring) {
             return;
         }
+        // First: the word beside the charter may lack just the room that this makes.
         self.sweep(out);
+        if self.formation().journal_was_opened() < opened {
+            return;
+        }
         let (charter, role) = self.charter.as_ref().expect("the journal is opened with a charter");
         let members: Vec<_> = charter.members.iter().map(|seat| (seat.node, seat.replica, true)).collect();
         let Role::Member(replica) = *role else { unreachable!("an observer opens no journal") };

@@ -14,7 +14,7 @@ use crate::workload;
 const WALL_OFFSET_MAX_MS: i64 = 8 * 3_600_000;
 
 /// So many elections in a thousand meet slow disks.
-const SLOW_STARTS: u64 = 40;
+const SLOW_STARTS: u64 = 250;
 
 impl World {
     pub(super) fn strike(&mut self, fault: usize) {
