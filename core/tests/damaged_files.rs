@@ -3,16 +3,14 @@
 #[path = "support/house.rs"]
 mod house;
 
-use bytes::Bytes;
+use house::requests::batch;
 use house::{Disk, Home, House};
-use tidelog_core::broker::GroupStatus;
 use tidelog_core::effect::Halt;
-use tidelog_core::id::{ConnId, FileId, FileKind, GroupId, NodeId};
-use tidelog_core::kafka::batch::Builder;
-use tidelog_core::kafka::messages::*;
-use tidelog_core::kafka::{ErrorCode, Records, ResponseBody};
+use tidelog_core::id::{ConnId, FileId, FileKind, NodeId};
+use tidelog_core::kafka::ErrorCode;
+use tidelog_core::kafka::messages::PartitionData;
 use tidelog_core::marks;
-use tidelog_core::time::{Duration, Timestamp};
+use tidelog_core::time::Duration;
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -95,39 +93,16 @@ fn a_journal_that_was_never_opened_is_not_missed() {
 /// A topic of one partition, with so many replicas.
 fn create(house: &mut House, replicas: i16) {
     let conn = house.open(ONE, 1);
-    let segments = CreatableTopicConfig { name: "segment.bytes".into(), value: Some("1048576".into()) };
-    let topic = CreatableTopic {
-        name: "t".into(),
-        num_partitions: 1,
-        replication_factor: replicas,
-        configs: vec![segments],
-        ..CreatableTopic::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5_000, ..CreateTopicsRequest::default() };
-    let ResponseBody::CreateTopics(response) = house.ask(ONE, conn, 7, request) else { panic!("another answer") };
-    assert_eq!(response.topics[0].error_code, 0);
+    assert_eq!(house.create(ONE, conn, ("t", 1, replicas), &[("segment.bytes", "1048576")]), 0);
     house.pass(Duration::from_secs(1));
 }
 
 fn try_produce(house: &mut House, node: NodeId, conn: ConnId) -> i16 {
-    let mut builder = Builder::new();
-    builder.push(Timestamp(1), None, Some("x".repeat(30_000).as_bytes()), &[]);
-    let records: Bytes = builder.build();
-    let request = ProduceRequest {
-        acks: -1,
-        timeout_ms: 5_000,
-        topic_data: vec![TopicProduceData {
-            name: "t".into(),
-            partition_data: vec![PartitionProduceData { index: 0, records: Some(Records(vec![records])) }],
-        }],
-        ..ProduceRequest::default()
-    };
-    let ResponseBody::Produce(response) = house.ask(node, conn, 11, request) else { panic!("another answer") };
-    response.responses[0].partition_responses[0].error_code
+    house.produce(node, conn, "t", batch(None, &["x".repeat(30_000).as_str()], 1)).error_code
 }
 
 fn produce(house: &mut House, count: usize) {
-    let node = leader(house);
+    let node = house.leader();
     let conn = house.open(node, 1_000 + house.homes[&node].next_request);
     for _ in 0..count {
         assert_eq!(try_produce(house, node, conn), 0);
@@ -136,17 +111,7 @@ fn produce(house: &mut House, count: usize) {
 
 fn fetch(house: &mut House, node: NodeId, at: i64) -> PartitionData {
     let conn = house.open(node, 1_000 + house.homes[&node].next_request);
-    let partition = FetchPartition { fetch_offset: at, partition_max_bytes: 1 << 20, ..FetchPartition::default() };
-    let request = FetchRequest {
-        max_wait_ms: 100,
-        min_bytes: 1,
-        max_bytes: 1 << 20,
-        session_epoch: -1,
-        topics: vec![FetchTopic { topic: "t".into(), partitions: vec![partition], ..FetchTopic::default() }],
-        ..FetchRequest::default()
-    };
-    let ResponseBody::Fetch(mut response) = house.ask(node, conn, 12, request) else { panic!("another answer") };
-    response.responses.remove(0).partitions.remove(0)
+    house.fetch(node, conn, "t", at, 100)
 }
 
 /// Flips a bit of the state of a checkpoint: of the partition, which says more, or else of the controller.
@@ -162,8 +127,8 @@ fn spoil_state(disk: &mut Disk, partition: bool) {
 
 /// Every record from the beginning, by whoever leads. Gives how many there are.
 fn read_all(house: &mut House) -> i64 {
-    let node = leader(house);
-    let (mut at, end) = (0, of(house, node).next_offset.0);
+    let node = house.leader();
+    let (mut at, end) = (0, house.partition(node).next_offset.0);
     while at < end {
         let partition = fetch(house, node, at);
         assert_eq!(partition.error_code, 0, "at {at}");
@@ -179,16 +144,6 @@ fn read_all(house: &mut House) -> i64 {
     at
 }
 
-fn of(house: &House, node: NodeId) -> GroupStatus {
-    let groups = house.homes[&node].broker.status().groups;
-    groups.into_iter().find(|group| group.group != GroupId::CONTROLLER).expect("it is there")
-}
-
-fn leader(house: &House) -> NodeId {
-    let serves = |node: &NodeId| house.homes[node].broker.status().groups.iter().any(|g| g.group.0 != 0 && g.serving);
-    house.homes.keys().copied().find(serves).expect("there is a leader")
-}
-
 fn met(house: &House, node: NodeId, mark: &'static str) -> u32 {
     house.marks.get(&(node, mark)).copied().unwrap_or(0)
 }
@@ -196,7 +151,7 @@ fn met(house: &House, node: NodeId, mark: &'static str) -> u32 {
 /// Lets leaders fail, one after the other, until `node` leads.
 fn until_leads(house: &mut House, node: NodeId) {
     for _ in 0..20 {
-        let first = leader(house);
+        let first = house.leader();
         if first == node {
             return;
         }
@@ -226,7 +181,7 @@ fn laden() -> (House, NodeId) {
     create(&mut house, 3);
     produce(&mut house, 150);
     house.pass(Duration::from_secs(1));
-    let first = leader(&house);
+    let first = house.leader();
     let follower = house.homes.keys().copied().find(|node| *node != first).expect("three");
     (house, follower)
 }
@@ -244,14 +199,14 @@ fn has_healed(house: &mut House, node: NodeId) {
     assert_eq!(told, 1, "{:?}", house.notes);
     produce(house, 3);
     house.pass(Duration::from_secs(1));
-    let first = leader(house);
-    let (ours, theirs) = (of(house, node), of(house, first));
+    let first = house.leader();
+    let (ours, theirs) = (house.partition(node), house.partition(first));
     assert_eq!((ours.applied, ours.digest, ours.next_offset), (theirs.applied, theirs.digest, theirs.next_offset));
     // What it has now it also has after a crash, and can serve.
     house.restart(node);
     house.pass(Duration::from_secs(2));
     until_leads(house, node);
-    assert_eq!(read_all(house), of(house, node).next_offset.0);
+    assert_eq!(read_all(house), house.partition(node).next_offset.0);
     assert_eq!(met(house, node, marks::DAMAGE_FOUND), 1, "{:?}", house.notes);
 }
 
@@ -264,7 +219,7 @@ fn a_follower_without_a_segment_heals() {
     let replica = home.broker.status().groups[1].replica;
     start(&mut house, follower, home);
     has_healed(&mut house, follower);
-    assert_eq!(of(&house, follower).replica, replica, "it stays the replica it is");
+    assert_eq!(house.partition(follower).replica, replica, "it stays the replica it is");
 }
 
 #[test]
@@ -304,17 +259,17 @@ fn a_follower_whose_state_is_damaged_votes_and_acknowledges_until_it_heals() {
     spoil_state(&mut home.disk, true);
     start(&mut house, follower, home);
     assert_eq!(met(&house, follower, marks::DAMAGE_FOUND), 1, "{:?}", house.notes);
-    let (first, before) = (leader(&house), of(&house, follower));
+    let (first, before) = (house.leader(), house.partition(follower));
     let third = house.homes.keys().copied().find(|node| ![first, follower].contains(node)).expect("three");
     let away = stop(&mut house, third);
     produce(&mut house, 2);
-    let after = of(&house, follower);
+    let after = house.partition(follower);
     assert!(after.persisted > before.persisted && after.applied == before.applied, "{after:?}");
     start(&mut house, third, away);
     // The leader dies: the other can be elected, and only it.
     let away = stop(&mut house, first);
     house.pass(Duration::from_secs(5));
-    assert_eq!(leader(&house), third);
+    assert_eq!(house.leader(), third);
     start(&mut house, first, away);
     house.loses = |_, _, _| false;
     has_healed(&mut house, follower);
@@ -346,7 +301,7 @@ fn a_single_node_whose_controller_is_damaged_stops() {
 #[test]
 fn a_leader_whose_batch_is_damaged_hands_over_and_heals() {
     let (mut house, _) = laden();
-    let first = leader(&house);
+    let first = house.leader();
     let file = files(&house.homes[&first].disk, FileKind::Segment)[0];
     // It was looked at when it was whole, and is in memory no more.
     let disk = &mut house.homes.get_mut(&first).expect("it lives").disk;
@@ -355,7 +310,7 @@ fn a_leader_whose_batch_is_damaged_hands_over_and_heals() {
     assert_eq!(partition.error_code, ErrorCode::KafkaStorageError.code());
     assert!(partition.records.is_none_or(|records| records.0.concat().is_empty()), "no wrong byte");
     house.pass(Duration::from_secs(2));
-    assert_ne!(leader(&house), first, "another leads");
+    assert_ne!(house.leader(), first, "another leads");
     assert_eq!(read_all(&mut house), 150);
     has_healed(&mut house, first);
 }
@@ -367,10 +322,7 @@ fn the_only_replica_of_a_partition_refuses_and_others_go_on() {
     create(&mut house, 1);
     produce(&mut house, 50);
     let conn = house.open(ONE, 5);
-    let topic =
-        CreatableTopic { name: "u".into(), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5_000, ..CreateTopicsRequest::default() };
-    house.ask(ONE, conn, 7, request);
+    assert_eq!(house.create(ONE, conn, ("u", 1, 1), &[]), 0);
     house.pass(Duration::from_secs(1));
     let mut home = stop(&mut house, ONE);
     let before = files(&home.disk, FileKind::Segment);
@@ -411,7 +363,7 @@ fn damage_that_is_found_after_other_damage_was_healed_heals_too() {
 #[test]
 fn a_leader_that_lends_damaged_files_finds_out_and_another_lends() {
     let (mut house, follower) = laden();
-    let first = leader(&house);
+    let first = house.leader();
     let mut behind = stop(&mut house, follower);
     produce(&mut house, 60);
     house.pass(Duration::from_secs(1));
