@@ -7,8 +7,9 @@ use house::requests::batch;
 use house::{Disk, Home, House};
 use tidelog_core::effect::Halt;
 use tidelog_core::id::{ConnId, FileId, FileKind, NodeId};
-use tidelog_core::kafka::ErrorCode;
-use tidelog_core::kafka::messages::PartitionData;
+use tidelog_core::kafka::{ErrorCode, ResponseBody};
+
+use tidelog_core::kafka::messages::{DeleteTopicState, DeleteTopicsRequest, PartitionData};
 use tidelog_core::marks;
 use tidelog_core::time::Duration;
 
@@ -95,6 +96,14 @@ fn create(house: &mut House, replicas: i16) {
     let conn = house.open(ONE, 1);
     assert_eq!(house.create(ONE, conn, ("t", 1, replicas), &[("segment.bytes", "1048576")]), 0);
     house.pass(Duration::from_secs(1));
+}
+
+fn delete(house: &mut House) {
+    let conn = house.open(ONE, 2_000);
+    let topics = vec![DeleteTopicState { name: Some("t".into()), ..DeleteTopicState::default() }];
+    let request = DeleteTopicsRequest { topics, timeout_ms: 5_000, ..DeleteTopicsRequest::default() };
+    let ResponseBody::DeleteTopics(response) = house.ask(ONE, conn, 6, request) else { panic!("another answer") };
+    assert_eq!(response.responses[0].error_code, 0);
 }
 
 fn try_produce(house: &mut House, node: NodeId, conn: ConnId) -> i16 {
@@ -284,6 +293,21 @@ fn a_controller_whose_state_is_damaged_heals() {
     has_healed(&mut house, follower);
     let topics = |node: &NodeId| house.homes[node].broker.status().topics;
     assert!(house.homes.keys().all(|node| topics(node) == 1));
+}
+
+#[test]
+fn a_controller_that_heals_does_not_begin_anew_what_was_deleted_since_its_checkpoint() {
+    let (mut house, follower) = laden();
+    delete(&mut house);
+    house.pass(Duration::from_secs(1));
+    assert!(house.homes.keys().all(|node| met(&house, *node, marks::REPLICA_DROPPED) == 1), "{:?}", house.marks);
+    let mut home = stop(&mut house, follower);
+    // Of the partition nothing is left.
+    spoil_state(&mut home.disk, true);
+    start(&mut house, follower, home);
+    assert_eq!(met(&house, follower, marks::HEALED), 1, "{:?}", house.notes);
+    assert_eq!(met(&house, follower, marks::REPLICA_DROPPED), 1, "{:?}", house.notes);
+    assert!(house.homes.values().all(|home| home.broker.status().topics == 0));
 }
 
 #[test]

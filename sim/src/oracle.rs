@@ -176,6 +176,21 @@ impl Oracle {
         self.findings.push((Verdict::Invariant, finding));
     }
 
+    /// A broker finds files damaged although nobody harmed its disk.
+    pub(crate) fn harmed(&mut self, node: u32) {
+        let finding = Finding {
+            property: "damage-made".to_owned(),
+            sentence: format!(
+                "broker {node} finds files damaged although nothing but crashes happened to it: it believed in something that was \
+                 not safely on its disk, and heals only where another replica has it"
+            ),
+            evidence: Vec::new(),
+            about: vec![format!("broker {node} "), format!("broker {node},")],
+            around: None,
+        };
+        self.findings.push((Verdict::Invariant, finding));
+    }
+
     /// A broker was told that a file it needs could not be written, and lives.
     pub(crate) fn went_on(&mut self, node: u32, file: FileId) {
         let finding = Finding {

@@ -26,7 +26,7 @@ use crate::limits::{
 use crate::log::{CopyId, Incoming, Lent, Manifest, Progress, Received};
 use crate::marks;
 use crate::peer::{CopyBody, CopyMessage, Offer};
-use crate::raft::{Admission, Conf, Offered, Output};
+use crate::raft::{Admission, Conf, Group, Offered, Output};
 
 /// Files lent to a member.
 #[derive(Debug)]
@@ -162,6 +162,16 @@ impl Copying {
 
     fn lends(&self) -> bool {
         !self.leases.is_empty()
+    }
+
+    /// How many leases ought to have ended: nobody leads here, the member has what it was lent, or it says nothing for twice
+    /// as many ticks as it may. Only for a moment.
+    pub(super) fn overdue(&self, raft: &Group, limit: u32) -> u64 {
+        let over = |(to, lease): &(&ReplicaId, &Lease)| {
+            let has_all = !lease.heals && raft.has_matched(**to, lease.index);
+            !raft.leading() || has_all || lease.silent > limit.saturating_mul(2)
+        };
+        self.leases.iter().filter(over).count() as u64
     }
 
     /// What the checkpoints that are lent cover.
@@ -656,6 +666,11 @@ impl Broker {
         self.deliver(group, output, out);
         if group == GroupId::CONTROLLER {
             self.admin_changed = true;
+            if heals {
+                // What was committed since the files were made is here, and comes first: a replica of a topic that was deleted
+                // by it, which the journal has forgotten, must not begin anew.
+                self.settle_group(group, out);
+            }
             self.reconcile(out);
             // Admissions among what was copied are not applied one by one: groups led here may have other members to be.
             self.introduce_all();

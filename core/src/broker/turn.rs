@@ -114,7 +114,7 @@ impl Broker {
         }
     }
 
-    fn settle_group(&mut self, group: GroupId, out: &mut Effects) {
+    pub(super) fn settle_group(&mut self, group: GroupId, out: &mut Effects) {
         let journal = self.journal.as_mut().expect("a running broker has a journal");
         let Some(replica) = self.replicas.get_mut(&group) else {
             return;

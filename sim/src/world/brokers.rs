@@ -181,10 +181,18 @@ impl World {
                 Event::Started => self.tell(Some(place), format!("broker {node} has recovered")),
                 Event::Sometimes(mark) => {
                     self.tally.mark(mark);
+                    if *mark == marks::DAMAGE_FOUND && !self.hosts[place as usize].rotten {
+                        self.oracle.harmed(node);
+                    }
+                    if *mark == marks::ADMITTED {
+                        self.slow_change();
+                    }
                     let odds = match *mark {
                         marks::CONFLICT_TRUNCATED => 300,
                         marks::ENTRIES_CARRIED => 60,
                         marks::REPLICA_DROPPED => 100,
+                        // What a recovery believed of a torn block is believed of an older file next time.
+                        marks::JOURNAL_CUT => 150,
                         _ => 0,
                     };
                     self.plot(place, odds);
@@ -361,7 +369,11 @@ impl World {
         }
         let of_journal =
             matches!(&command, DiskCommand::Write { file, durable: true, .. } if file.kind() == FileKind::Journal);
+        let of_formation = matches!(&command, DiskCommand::Write { file, .. } if file.kind() == FileKind::Formation);
         host.disk.issue(op, command);
+        if of_formation {
+            self.plot_word(place);
+        }
         if of_journal {
             self.hosts[place as usize].journal_at = at;
             self.oracle.journal_write(NodeId(place + 1), op);
