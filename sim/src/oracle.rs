@@ -176,6 +176,18 @@ impl Oracle {
         self.findings.push((Verdict::Invariant, finding));
     }
 
+    /// A broker writes to its journal long after anybody asked it to.
+    pub(crate) fn restless(&mut self, node: u32) {
+        let finding = Finding {
+            property: "journal-restless".to_owned(),
+            sentence: format!("broker {node} writes to its journal for ever, although nobody asks for anything"),
+            evidence: Vec::new(),
+            about: vec![format!("broker {node} ")],
+            around: None,
+        };
+        self.findings.push((Verdict::Liveness, finding));
+    }
+
     /// A broker finds files damaged although nobody harmed its disk.
     pub(crate) fn harmed(&mut self, node: u32) {
         let finding = Finding {

@@ -25,6 +25,7 @@ use crate::limits::{
 };
 use crate::log::{CopyId, Incoming, Lent, Manifest, Progress, Received};
 use crate::marks;
+use crate::mutants::Mutant;
 use crate::peer::{CopyBody, CopyMessage, Offer};
 use crate::raft::{Admission, Conf, Group, Offered, Output};
 
@@ -246,9 +247,13 @@ impl Broker {
         let limit = self.config.settings.election_ticks_max.saturating_mul(LEASE_ELECTIONS);
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         let leading = replica.raft.leading();
+        let for_ever = self.config.mutants.planted(Mutant::LeaseNeverEnds);
         let (mut over, mut again) = (Vec::new(), Vec::new());
         for (to, lease) in &mut replica.copying.leases {
             lease.silent += 1;
+            if for_ever {
+                continue;
+            }
             if !leading || (!lease.heals && replica.raft.has_matched(*to, lease.index)) {
                 over.push((*to, lease.node, true));
             } else if lease.silent >= limit {
@@ -468,7 +473,8 @@ impl Broker {
             }
             None if arriving >= COPIES_IN_MAX => return true,
             None => {
-                let files = Incoming::new(manifest.clone(), piece_bytes);
+                let mut files = Incoming::new(manifest.clone(), piece_bytes);
+                files.plant(self.config.mutants);
                 let arrival = Arrival { node, from, offered, manifest, files, quiet: 0, told: 0 };
                 replica.copying.arrival = Some(Box::new(arrival));
             }
@@ -558,7 +564,7 @@ impl Broker {
 
     fn tick_arrival(&mut self, group: GroupId, out: &mut Effects) {
         let limit = self.config.settings.election_ticks_max.saturating_mul(LEASE_ELECTIONS);
-        let regress = self.config.mutants.planted(crate::mutants::Mutant::SnapshotRegress);
+        let regress = self.config.mutants.planted(Mutant::SnapshotRegress);
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         let heals = replica.heals();
         let Some(arrival) = &mut replica.copying.arrival else { return };

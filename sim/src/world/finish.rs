@@ -152,6 +152,9 @@ impl World {
             }
             if self.now.saturating_sub(host.journal_at) > RESTED {
                 self.oracle.rested(self.now, node, &audit, self.scenario.sizes.journal_files.into());
+            } else if !self.hosts.iter().any(|host| host.rotten) {
+                // Who was damaged is given files again and again; else nobody has asked for anything to be written for seconds.
+                self.oracle.restless(host.place + 1);
             }
             let known = |file: &FileId| match file.kind() {
                 FileKind::Segment | FileKind::SegmentIndex | FileKind::State => audit.files.contains(file),
