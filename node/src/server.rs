@@ -99,7 +99,7 @@ pub fn start_with<M: Machine>(
     });
     let recorder = recorder.transpose()?;
     let machine = machine(config, &directory);
-    let (peers, links) = peer::ways(options.node, options.cluster.as_ref());
+    let (peers, links) = peer::ways(options.node, directory.directory(), options.cluster.as_ref());
     let mut driver = Driver::new(machine, messages, peers, disk, compute);
     if let Some(recorder) = recorder {
         driver.record(recorder);

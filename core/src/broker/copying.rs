@@ -129,10 +129,10 @@ impl Copying {
     /// Whether files are on their way that may become useful.
     pub(super) fn arrives(&self, applied: Index, term: Term, limit: u32) -> bool {
         self.arrival.as_ref().is_some_and(|arrival| {
-            let gone = arrival.offered.term < term || arrival.quiet >= limit;
+            let forgotten = arrival.quiet >= limit;
             match arrival.files.progress() {
-                Progress::Going => !gone,
-                Progress::Ready => arrival.offered.index >= applied,
+                Progress::Going => arrival.offered.term >= term && !forgotten,
+                Progress::Ready => arrival.offered.index >= applied && !forgotten,
                 Progress::Failed(_) => false,
             }
         })
@@ -141,6 +141,11 @@ impl Copying {
     /// The lease of a member: whether it heals by it, and what it covers.
     pub(super) fn lease_of(&self, to: ReplicaId) -> Option<(bool, Index)> {
         self.leases.get(&to).map(|lease| (lease.heals, lease.index))
+    }
+
+    /// The members that heal by what is lent to them.
+    pub(super) fn healers(&self) -> impl Iterator<Item = ReplicaId> {
+        self.leases.iter().filter(|(_, lease)| lease.heals).map(|(to, _)| *to)
     }
 
     /// Whether that mark is durable.
@@ -354,6 +359,7 @@ impl Broker {
             }
             CopyBody::Want => self.wanted(group, node, from, index, out),
             CopyBody::Had => {
+                replica.has_healed(from);
                 if replica.copying.lease_of(from).is_some_and(|(heals, _)| heals) {
                     self.end_lease(group, from);
                 }
