@@ -192,7 +192,7 @@ impl World {
                         marks::ENTRIES_CARRIED => 60,
                         marks::REPLICA_DROPPED => 100,
                         // What a recovery believed of a torn block is believed of an older file next time.
-                        marks::JOURNAL_CUT => 150,
+                        marks::JOURNAL_CUT => 500,
                         _ => 0,
                     };
                     self.plot(place, odds);
@@ -376,6 +376,7 @@ impl World {
         }
         if of_journal {
             self.hosts[place as usize].journal_at = at;
+            self.hosts[place as usize].journal_writes += 1;
             self.oracle.journal_write(NodeId(place + 1), op);
         }
         self.queue.push(at + takes, Happening::DiskDone { place, life, op });
