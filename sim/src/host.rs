@@ -37,6 +37,8 @@ pub(crate) struct Host {
     /// How often it wrote to its journal, and how often before everything was read.
     pub(crate) journal_writes: u64,
     pub(crate) writes_before: u64,
+    /// How often it carried entries.
+    pub(crate) carried: u64,
     /// That one is not of the journal.
     pub(crate) fail_beside: bool,
     /// An operation has failed: how long the machine is down once the process has ended for it.
@@ -117,6 +119,7 @@ impl Host {
             journal_at: 0,
             journal_writes: 0,
             writes_before: 0,
+            carried: 0,
             fail_beside: false,
             failed: None,
             full_until: 0,

@@ -180,7 +180,9 @@ impl Oracle {
     pub(crate) fn restless(&mut self, node: u32) {
         let finding = Finding {
             property: "journal-restless".to_owned(),
-            sentence: format!("broker {node} writes to its journal for ever, although nobody asks for anything"),
+            sentence: format!(
+                "broker {node} writes the same to its journal again and again, although nobody asks for anything"
+            ),
             evidence: Vec::new(),
             about: vec![format!("broker {node} ")],
             around: None,

@@ -28,6 +28,9 @@ pub(super) fn joined(slices: Vec<Bytes>) -> Bytes {
     all.freeze()
 }
 
+/// Entries are carried when a group stands still and its journal file is wanted back, once: in a run it happens to few.
+const CARRIED_MAX: u64 = 100;
+
 impl World {
     pub(super) fn boot(&mut self, place: u32, life: u64) {
         let host = &mut self.hosts[place as usize];
@@ -183,6 +186,12 @@ impl World {
                     self.tally.mark(mark);
                     if *mark == marks::DAMAGE_FOUND && !self.hosts[place as usize].rotten {
                         self.oracle.harmed(node);
+                    }
+                    if *mark == marks::ENTRIES_CARRIED {
+                        self.hosts[place as usize].carried += 1;
+                        if self.hosts[place as usize].carried == CARRIED_MAX {
+                            self.oracle.restless(node);
+                        }
                     }
                     if *mark == marks::ADMITTED {
                         self.slow_change();
