@@ -12,6 +12,7 @@ use tidelog_core::rng::Rng;
 
 use super::{CHECK_EVERY, Happening, World};
 use crate::net::How;
+use crate::scenario::SECOND;
 use crate::table;
 use crate::trace;
 
@@ -444,10 +445,20 @@ impl World {
                 self.queue.push(self.now + down, Happening::Boot { place, life });
             }
             (Halt::Corrupt(_), _) if self.hosts[place as usize].rotten => {
-                self.hosts[place as usize].lost = true;
-                self.tally.fault("broker_lost");
-                self.end_process(place, false);
-                self.tell(Some(place), format!("broker {node} is lost for good: its disk is damaged"));
+                let life = self.end_process(place, false);
+                let host = &mut self.hosts[place as usize];
+                if host.crash_rng.per_mille(500) {
+                    host.lost = true;
+                    self.tally.fault("broker_lost");
+                    return self.tell(Some(place), format!("broker {node} is lost for good: its disk is damaged"));
+                }
+                // As the broker says itself: its operator empties the disk, starts it, and admits it again.
+                let after = host.crash_rng.between(SECOND / 2, 8 * SECOND);
+                host.wipe();
+                self.oracle.wiped(NodeId(node));
+                self.tally.fault("disk_replaced");
+                self.tell(Some(place), format!("the damaged disk of broker {node} is replaced by an empty one"));
+                self.queue.push(self.now + after, Happening::Restart { place, life });
             }
             (Halt::Stopped, _) if stop_asked.is_some() => {
                 let life = self.end_process(place, false);

@@ -248,7 +248,8 @@ impl World {
     /// Kills a broker and damages its disk, unless a disk was damaged before: no more than one copy is lost.
     fn rot(&mut self, fault: &Fault, target: Target, what: Rotten, down: u64) {
         let place = self.resolve(target);
-        if self.hosts[place as usize].process.is_none() || self.hosts.iter().any(|host| host.rotten || host.wiped > 0) {
+        let spoilt = self.hosts.iter().any(|host| host.rotten || host.wiped > 0);
+        if self.hosts[place as usize].process.is_none() || spoilt || self.board.is_thin() {
             return;
         }
         let life = self.end_process(place, false);
