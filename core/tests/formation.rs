@@ -4,9 +4,10 @@
 mod house;
 
 use house::{Disk, House};
-use tidelog_core::effect::Halt;
-use tidelog_core::formation::{Charter, Membership, NoRecord, Pledge, Record, Role, Seat};
-use tidelog_core::id::{ClusterId, DirectoryId, FileId, FileKind, NodeId, ReplicaId};
+use tidelog_core::effect::{DiskCommand, DiskOutput, Halt};
+use tidelog_core::formation::{Charter, Formation, Membership, NoRecord, Pledge, Record, Role, Seat, Setup};
+use tidelog_core::id::{ClusterId, DirectoryId, FileId, FileIds, FileKind, NodeId, ReplicaId};
+use tidelog_core::mutants::Mutants;
 use tidelog_core::time::Duration;
 
 const ONE: NodeId = NodeId(1);
@@ -345,4 +346,52 @@ fn damaged_records_are_torn_and_newer_ones_are_not() {
     let crc = crc32c::crc32c(&newer[12..20 + length]);
     newer[8..12].copy_from_slice(&crc.to_be_bytes());
     assert_eq!(Record::decode(&newer), Err(NoRecord::Version(2)));
+}
+
+/// A life that was killed leaves a record in the page cache, which a power loss would take: it counts once it is synced, and
+/// what it replaced stays until then.
+#[test]
+fn a_record_of_an_earlier_life_is_synced_before_it_counts() {
+    let (charter, directory) = (charter(), charter().founder);
+    let setup = Setup {
+        node: charter.members[0].node,
+        directory,
+        voters: charter.voters().collect(),
+        host: "host".into(),
+        port: 9092,
+        seed: 1,
+        every: Duration::from_millis(100),
+        mutants: Mutants::default(),
+    };
+    let role = Role::Member(charter.members[0].replica);
+    let record = Record::Charter(charter, role).encode(directory, 0);
+    let (older, newer) = (FileId::new(FileKind::Formation, 1, 1), FileId::new(FileKind::Formation, 1, 2));
+    let len = record.len() as u64;
+    let mut formation = Formation::open(setup, vec![(older, len), (newer, len)], false);
+    let (mut ids, mut synced) = (FileIds::new(2), false);
+    while formation.reports().is_empty() {
+        let mut commands = Vec::new();
+        formation.commands(&mut ids, &mut commands);
+        assert_eq!(commands.len(), 1, "one thing after the other: {commands:?}");
+        for (tag, command) in commands {
+            let output = match command {
+                DiskCommand::Read { file, .. } if file == newer => DiskOutput::Read(record.clone()),
+                DiskCommand::Allocate { file, len: asked } => {
+                    assert_eq!((file, asked), (newer, len));
+                    DiskOutput::Done
+                }
+                DiskCommand::Sync { files } => {
+                    synced |= files.contains(&newer);
+                    DiskOutput::Done
+                }
+                other => panic!("{other:?} before the record counts"),
+            };
+            formation.done(tag, Ok(output));
+        }
+    }
+    assert!(synced, "it counts, and a power loss may take it");
+    assert_eq!(formation.membership(), Membership::Member);
+    let mut commands = Vec::new();
+    formation.commands(&mut ids, &mut commands);
+    assert!(matches!(commands[..], [(_, DiskCommand::Remove { file })] if file == older), "{commands:?}");
 }
