@@ -3,7 +3,9 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use tidelog_core::id::NodeId;
+use tidelog_core::broker::{Config, Settings};
+use tidelog_core::id::{DirectoryId, NodeId};
+use tidelog_core::mutants::Mutants;
 
 use crate::cluster::Cluster;
 use crate::error::StartError;
@@ -108,6 +110,21 @@ impl Options {
 }
 
 impl Options {
+    /// What the broker is told, on this directory and under this address.
+    pub(crate) fn config(&self, directory: DirectoryId, advertised: &Advertise) -> Config {
+        Config {
+            node: self.node,
+            directory,
+            voters: self.cluster.iter().flat_map(|list| list.voters()).collect(),
+            host: advertised.host.clone(),
+            port: advertised.port,
+            rack: self.rack.clone(),
+            auto_create: self.auto_create,
+            settings: Settings::node(),
+            mutants: Mutants::default(),
+        }
+    }
+
     /// Where to listen for other brokers; nowhere if there are none.
     ///
     /// Refused when the list of voters and the other flags do not go together.

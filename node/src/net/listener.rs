@@ -4,15 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::sockopt;
 use tidelog_core::id::ConnId;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::connection::serve;
 use crate::driver::Inbox;
+use crate::host::{TcpListener, TcpStream, sockopt};
 use crate::limits::{FRAMES_BYTES_MAX, INBOX_BYTES_MAX, KEEPALIVE_AFTER};
 
 /// How long to wait when the system is out of files or memory for a socket.

@@ -1,0 +1,104 @@
+//! A running node on a simulated machine: what `server` is on a real one.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidelog_core::broker::{Boot, Config};
+use tidelog_core::effect::Input;
+use tokio::signal::ctrl_c;
+use tokio::task::yield_now;
+use tokio::time::sleep;
+
+use super::{Compute, Disk, Platter, Receiver, TcpListener, random};
+use crate::admin::Counted;
+use crate::driver::{Driver, Ended, Inbox, Machine, Message};
+use crate::error::StartError;
+use crate::options::{Options, resolve};
+use crate::peer;
+use crate::shell::{Doors, Shell};
+
+/// How many connections a node takes.
+const CONNECTIONS_MAX: u32 = 64;
+
+/// Runs a node on the machine of madsim's that this is called on, and tells why it ended. SIGINT asks it to.
+///
+/// # Errors
+///
+/// As `server::start`, but for the data directory.
+pub async fn run<M: Machine>(
+    options: &Options,
+    platter: &Platter,
+    machine: impl FnOnce(Config, Boot) -> M,
+) -> Result<Ended, StartError> {
+    let clients = bind("--listen", &options.listen).await?;
+    let address = clients.local_addr().expect("a bound socket has an address");
+    let advertised = options.advertised(address)?;
+    let admin = match &options.admin_listen {
+        Some(listen) => Some(bind("--admin-listen", listen).await?),
+        None => None,
+    };
+    let peers = match options.listen_for_peers()? {
+        Some(listen) => Some(bind("--peer-listen", &listen).await?),
+        None => None,
+    };
+    let doors = Doors { clients, peers, admin };
+
+    let boot = Boot { counter: platter.boot(), seed: u64::from_le_bytes(random()) };
+    let (inbox, messages) = Inbox::new(false);
+    let disk = Disk::start(platter, inbox.clone());
+    let counted = Counted { disk: Arc::clone(disk.counts()), peers_refused: Arc::default() };
+    let machine = machine(options.config(platter.directory(), &advertised), boot);
+    let (peers, links) = peer::ways(options.node, options.cluster.as_ref());
+    let driver = Driver::new(machine, peers, disk, Compute::start(&inbox));
+    let driving = tokio::spawn(drive(driver, messages));
+    let shell = Shell::open(doors, links, &inbox, counted, CONNECTIONS_MAX);
+    tokio::spawn(async move {
+        while ctrl_c().await.is_ok() {
+            inbox.send(Message::Input(Input::Stop));
+        }
+    });
+    let ended = driving.await.expect("a panic ends the run");
+    if matches!(ended, Ended::Halted(_)) {
+        shell.close().await;
+    }
+    Ok(ended)
+}
+
+/// Drives a broker until it ends.
+async fn drive<M: Machine>(mut driver: Driver<M>, mut inbox: Receiver<Message>) -> Ended {
+    let mut ended = driver.begin();
+    let ended = loop {
+        if let Some(ended) = ended {
+            break ended;
+        }
+        // Time goes on, and others have their turn.
+        yield_now().await;
+        let gone = "connections hold the inbox";
+        let message = match driver.wait() {
+            None => Some(inbox.recv().await.expect(gone)),
+            Some(Duration::ZERO) => None,
+            Some(wait) => tokio::select! {
+                biased;
+                message = inbox.recv() => Some(message.expect(gone)),
+                () = sleep(wait) => None,
+            },
+        };
+        ended = driver.hear(message);
+    };
+    let (disk, Compute { .. }) = driver.end();
+    if ended.is_orderly() {
+        disk.finish().await;
+    } else {
+        disk.abandon();
+    }
+    ended
+}
+
+async fn bind(flag: &'static str, listen: &str) -> Result<TcpListener, StartError> {
+    let address = resolve(flag, listen)?;
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse { flag, address },
+        _ => StartError::NoListen { flag, address, error },
+    })
+}
