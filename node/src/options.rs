@@ -3,12 +3,13 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use tidelog_core::broker::{Config, Settings};
+use tidelog_core::broker::{Boot, Config, Settings};
 use tidelog_core::id::{DirectoryId, NodeId};
 use tidelog_core::mutants::Mutants;
 
 use crate::cluster::Cluster;
 use crate::error::StartError;
+use crate::record::Recorder;
 
 /// What a node is told when it starts. [`Options::default`] is what the command line defaults to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,6 +124,15 @@ impl Options {
             settings: Settings::node(),
             mutants: Mutants::default(),
         }
+    }
+
+    /// Begins the recording, if there is to be one.
+    pub(crate) fn recorder(&self, config: &Config, boot: &Boot) -> Result<Option<Recorder>, StartError> {
+        let begun = self.record.as_deref().map(|file| {
+            let begun = Recorder::create(file, config, boot);
+            begun.map_err(|error| StartError::NoRecording { file: file.to_owned(), error })
+        });
+        begun.transpose()
     }
 
     /// Where to listen for other brokers; nowhere if there are none.

@@ -29,7 +29,6 @@ use crate::host::{Compute, Disk, TcpListener, drive};
 use crate::limits::{CONNECTIONS_MAX, FAREWELL_MAX, FILES_OPEN_MAX, FILES_OTHER_MAX};
 use crate::options::{Advertise, Options, resolve};
 use crate::peer;
-use crate::record::Recorder;
 use crate::shell::{Doors, Shell};
 
 pub use crate::driver::Ended;
@@ -86,11 +85,7 @@ pub fn start_with<M: Machine>(
     let counted = Counted { disk: Arc::clone(disk.counts()), peers_refused: Arc::default() };
     let compute = Compute::start(&inbox).map_err(threads)?;
     let config = options.config(directory.directory(), &advertised);
-    let recorder = options.record.as_deref().map(|file| {
-        let begun = Recorder::create(file, &config, &directory.boot());
-        begun.map_err(|error| StartError::NoRecording { file: file.to_owned(), error })
-    });
-    let recorder = recorder.transpose()?;
+    let recorder = options.recorder(&config, &directory.boot())?;
     let machine = machine(config, &directory);
     let (peers, links) = peer::ways(options.node, options.cluster.as_ref());
     let mut driver = Driver::new(machine, peers, disk, compute);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidelog_core::broker::{Boot, Config};
 use tidelog_core::effect::Input;
 use tokio::signal::ctrl_c;
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
@@ -21,7 +22,8 @@ use crate::shell::{Doors, Shell};
 /// How many connections a node takes.
 const CONNECTIONS_MAX: u32 = 64;
 
-/// Runs a node on the machine of madsim's that this is called on, and tells why it ended. SIGINT asks it to.
+/// Runs a node on the machine of madsim's that this is called on, and tells why it ended. SIGINT asks it to, a second one ends
+/// it at once. Somebody may want to know when the broker is ready.
 ///
 /// # Errors
 ///
@@ -29,6 +31,7 @@ const CONNECTIONS_MAX: u32 = 64;
 pub async fn run<M: Machine>(
     options: &Options,
     platter: &Platter,
+    ready: oneshot::Sender<()>,
     machine: impl FnOnce(Config, Boot) -> M,
 ) -> Result<Ended, StartError> {
     let clients = bind("--listen", &options.listen).await?;
@@ -45,17 +48,25 @@ pub async fn run<M: Machine>(
     let doors = Doors { clients, peers, admin };
 
     let boot = Boot { counter: platter.boot(), seed: u64::from_le_bytes(random()) };
-    let (inbox, messages) = Inbox::new(false);
+    let (inbox, messages) = Inbox::new(options.record.is_some());
     let disk = Disk::start(platter, inbox.clone());
     let counted = Counted { disk: Arc::clone(disk.counts()), peers_refused: Arc::default() };
-    let machine = machine(options.config(platter.directory(), &advertised), boot);
+    let config = options.config(platter.directory(), &advertised);
+    let recorder = options.recorder(&config, &boot)?;
+    let machine = machine(config, boot);
     let (peers, links) = peer::ways(options.node, options.cluster.as_ref());
-    let driver = Driver::new(machine, peers, disk, Compute::start(&inbox));
+    let mut driver = Driver::new(machine, peers, disk, Compute::start(&inbox));
+    if let Some(recorder) = recorder {
+        driver.record(recorder);
+    }
+    inbox.send(Message::WhenReady(ready));
     let driving = tokio::spawn(drive(driver, messages));
     let shell = Shell::open(doors, links, &inbox, counted, CONNECTIONS_MAX);
     tokio::spawn(async move {
-        while ctrl_c().await.is_ok() {
-            inbox.send(Message::Input(Input::Stop));
+        for message in [Message::Input(Input::Stop), Message::Kill] {
+            // Fails only where the system takes no handler.
+            let _ = ctrl_c().await;
+            inbox.send(message);
         }
     });
     let ended = driving.await.expect("a panic ends the run");
