@@ -1,7 +1,8 @@
 //! Sockets: madsim's, which carry whole messages for as long as both ends are there, made into what TCP is.
 //!
 //! - A stream is cut anywhere: a read gives a part of what came, a write takes a part of what it is given.
-//! - A sender waits when [`WINDOW`] bytes were not read at the other end.
+//! - A sender waits when [`WINDOW`] bytes were not read at the other end. What is written in one go travels together, and so
+//!   does what is written while [`MESSAGES`] others are under way: madsim takes its time for each.
 //! - Each direction ends by itself (`shutdown`).
 //! - A socket closed with bytes unread resets the connection, and so does [`cut`]: what was under way is lost, and both ends
 //!   are told (RFC 9293, 3.10.7; RFC 1122, 4.2.2.13).
@@ -11,9 +12,11 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -24,8 +27,8 @@ use tokio::net::ToSocketAddrs;
 
 /// How many bytes may be under way in one direction.
 const WINDOW: u64 = 64 * 1024;
-/// How many bytes are taken from madsim at a time.
-const READ_BYTES: usize = 16 * 1024;
+/// How many messages of madsim's may be under way in one direction.
+const MESSAGES: u32 = 8;
 
 thread_local! {
     /// The connections of the run on this thread.
@@ -58,18 +61,22 @@ struct State {
 struct Flow {
     written: u64,
     read: u64,
+    /// Messages of madsim's that were not taken from it.
+    messages: u32,
     /// Nothing more will be written.
     ended: bool,
     /// Nothing more will be read.
     unread: bool,
     writer: Option<Waker>,
     reader: Option<Waker>,
+    sender: Option<Waker>,
 }
 
 impl State {
     fn wake(&mut self) {
         for flow in &mut self.flows {
-            flow.writer.take().into_iter().chain(flow.reader.take()).for_each(Waker::wake);
+            let waiting = [flow.writer.take(), flow.reader.take(), flow.sender.take()];
+            waiting.into_iter().flatten().for_each(Waker::wake);
         }
     }
 }
@@ -152,7 +159,7 @@ impl TcpListener {
         let ends = (self.local_addr()?, peer);
         let wire = WIRES.with_borrow_mut(|wires| wires.new.get_mut(&ends).and_then(VecDeque::pop_front));
         let wire = wire.expect("who connects makes a wire");
-        Ok((TcpStream { inner, wire, end: 1, came: Bytes::new() }, peer))
+        Ok((TcpStream::new(inner, wire, 1), peer))
     }
 
     /// Where it listens.
@@ -168,14 +175,53 @@ impl TcpListener {
 /// A connection.
 #[derive(Debug)]
 pub struct TcpStream {
-    inner: tokio::net::TcpStream,
+    inner: Inner,
     wire: Arc<Wire>,
     end: usize,
+    /// Whether something was written that madsim was not told to send.
+    unsent: Arc<AtomicBool>,
     /// Came and was not read yet.
     came: Bytes,
+    /// Where madsim puts what came: no message is larger.
+    space: Box<[u8]>,
+}
+
+type Inner = Arc<Mutex<tokio::net::TcpStream>>;
+
+fn locked(inner: &Inner) -> MutexGuard<'_, tokio::net::TcpStream> {
+    inner.lock().expect("a panic ends the run")
+}
+
+/// Sends what was written, all together, when there is room for a message.
+async fn send(inner: Inner, wire: Arc<Wire>, end: usize, unsent: Arc<AtomicBool>) {
+    let room = |cx: &mut Context<'_>| {
+        let mut state = wire.state();
+        let reset = state.reset;
+        let flow = &mut state.flows[end];
+        if reset || flow.ended || flow.unread || flow.messages < MESSAGES {
+            return Poll::Ready(());
+        }
+        flow.sender = Some(cx.waker().clone());
+        Poll::Pending
+    };
+    poll_fn(room).await;
+    flush(&inner, &wire, end, &unsent);
+}
+
+fn flush(inner: &Inner, wire: &Wire, end: usize, unsent: &AtomicBool) {
+    if unsent.swap(false, Ordering::AcqRel) {
+        wire.state().flows[end].messages += 1;
+        // Fails if the other end has gone, which it told on the wire.
+        let _ = Pin::new(&mut *locked(inner)).poll_flush(&mut Context::from_waker(Waker::noop()));
+    }
 }
 
 impl TcpStream {
+    fn new(inner: tokio::net::TcpStream, wire: Arc<Wire>, end: usize) -> Self {
+        let space = vec![0; WINDOW as usize].into();
+        Self { inner: Arc::new(Mutex::new(inner)), wire, end, unsent: Arc::default(), came: Bytes::new(), space }
+    }
+
     /// Connects to an address.
     ///
     /// # Errors
@@ -191,7 +237,7 @@ impl TcpStream {
             wires.all.retain(|wire| wire.strong_count() > 0);
             wires.all.push(Arc::downgrade(&wire));
         });
-        Ok(Self { inner, wire, end: 0, came: Bytes::new() })
+        Ok(Self::new(inner, wire, 0))
     }
 
     /// Changes nothing: whatever is written leaves at once.
@@ -200,7 +246,7 @@ impl TcpStream {
     ///
     /// None.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.inner.set_nodelay(nodelay)
+        locked(&self.inner).set_nodelay(nodelay)
     }
 
     /// Its halves, which may be used at the same time.
@@ -219,6 +265,10 @@ impl TcpStream {
 
 impl Drop for TcpStream {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        flush(&self.inner, &self.wire, self.end, &self.unsent);
         let mut state = self.wire.state();
         let in_flow = &mut state.flows[1 - self.end];
         in_flow.unread = true;
@@ -251,10 +301,17 @@ impl AsyncRead for TcpStream {
             return Poll::Ready(Err(reset()));
         }
         if this.came.is_empty() {
-            let mut space = vec![0; READ_BYTES];
-            let mut space = ReadBuf::new(&mut space);
-            match Pin::new(&mut this.inner).poll_read(cx, &mut space) {
-                Poll::Ready(result) => result?,
+            let mut space = ReadBuf::new(&mut this.space);
+            match Pin::new(&mut *locked(&this.inner)).poll_read(cx, &mut space) {
+                Poll::Ready(result) => {
+                    result?;
+                    if !space.filled().is_empty() {
+                        let mut state = this.wire.state();
+                        let flow = &mut state.flows[1 - this.end];
+                        flow.messages -= 1;
+                        flow.sender.take().into_iter().for_each(Waker::wake);
+                    }
+                }
                 Poll::Pending => {
                     let mut state = this.wire.state();
                     let flow = &mut state.flows[1 - this.end];
@@ -301,13 +358,16 @@ impl AsyncWrite for TcpStream {
             return Poll::Ready(Ok(0));
         }
         let count = part(count);
-        let Poll::Ready(taken) = Pin::new(&mut this.inner).poll_write(cx, &buf[..count])? else {
+        let Poll::Ready(taken) = Pin::new(&mut *locked(&this.inner)).poll_write(cx, &buf[..count])? else {
             unreachable!("madsim takes everything");
         };
         assert_eq!(taken, count, "madsim takes everything");
         flow.written += count as u64;
-        // Leaves as one message. An error is that the other end has gone.
-        Pin::new(&mut this.inner).poll_flush(cx).map_ok(|()| count)
+        if !this.unsent.swap(true, Ordering::AcqRel) {
+            let (inner, wire, unsent) = (Arc::clone(&this.inner), Arc::clone(&this.wire), Arc::clone(&this.unsent));
+            tokio::spawn(send(inner, wire, this.end, unsent));
+        }
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

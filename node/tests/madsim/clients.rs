@@ -173,7 +173,7 @@ pub(crate) async fn produce(desk: Desk, process: u64, mut rng: Rng, bytes_max: u
                 settle(&desk, op, ending);
             }
             () = sleep(wait) => {
-                next = Instant::now() + Duration::from_millis(rng.between(2, 60));
+                next = Instant::now() + Duration::from_millis(rng.between(10, 150));
                 if desk.stage() != Stage::Drain && waiting.len() < WAITING_MAX {
                     for _ in 0..if rng.per_mille(50) { rng.between(2, 20) } else { 1 } {
                         let (call, op) = send(&desk, &mut driver, process, &mut rng, bytes_max);

@@ -37,6 +37,9 @@ struct Report {
 /// Runs a seed on a thread of its own: what chance there is in a thread begins with it.
 fn run(seed: u64) -> Report {
     let running = std::thread::spawn(move || {
+        if std::env::var_os("RUST_LOG").is_some() {
+            madsim::runtime::init_logger();
+        }
         let mut config = Config::default();
         config.net.send_latency = Duration::from_micros(100)..Duration::from_millis(4);
         let mut runtime = Runtime::with_seed_and_config(seed, config);

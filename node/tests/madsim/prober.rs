@@ -22,13 +22,14 @@ pub(crate) async fn probe(desk: Desk, mut rng: Rng) {
     let all: Vec<NodeId> = brokers().collect();
     while desk.stage() != Stage::Drain {
         let node = *rng.pick(&all).expect("there are brokers");
-        let stage = desk.stage();
+        let before = desk.stage();
         let result = timeout(PATIENCE, ask(node, &mut rng)).await;
+        let calm = before == Stage::Calm && desk.stage() == Stage::Calm;
         let wrong = match result {
             Ok(Ok(())) => None,
             Ok(Err(Trouble::Wrong(why))) => Some(why),
-            Ok(Err(Trouble::Broken(why))) => (stage == Stage::Calm).then_some(why),
-            Err(_) => (stage == Stage::Calm).then(|| format!("no answer within {PATIENCE:?}")),
+            Ok(Err(Trouble::Broken(why))) => calm.then_some(why),
+            Err(_) => calm.then(|| format!("no answer within {PATIENCE:?}")),
         };
         if let Some(why) = wrong {
             desk.wrong(format!("the prober of broker {node}: {why}"));
