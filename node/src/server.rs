@@ -26,10 +26,13 @@ use crate::data_dir::DataDir;
 use crate::driver::{Driver, Inbox, Machine, Message};
 use crate::error::StartError;
 use crate::host::{Compute, Disk, TcpListener, drive};
-use crate::limits::{CONNECTIONS_MAX, FAREWELL_MAX, FILES_OPEN_MAX, FILES_OTHER_MAX};
+use crate::limits::{
+    CONNECTIONS_MAX, FAREWELL_MAX, FILES_OPEN_MAX, FILES_OTHER_MAX, FRAMES_BYTES_MAX, INBOX_BYTES_MAX,
+    PEER_INBOX_BYTES_MAX,
+};
 use crate::options::{Advertise, Options, resolve};
 use crate::peer;
-use crate::shell::{Doors, Shell};
+use crate::shell::{Bounds, Doors, Shell};
 
 pub use crate::driver::Ended;
 
@@ -103,7 +106,7 @@ pub fn start_with<M: Machine>(
         peers: peer_socket.map(door).transpose()?,
         admin: admin.map(door).transpose()?,
     };
-    let shell = Shell::open(doors, links, &inbox, counted, connections_max());
+    let shell = Shell::open(doors, links, &inbox, counted, bounds());
     drop(entered);
     Ok(Server {
         address,
@@ -275,6 +278,16 @@ fn bind(flag: &'static str, listen: &str) -> Result<net::TcpListener, StartError
 
 fn local_address(socket: &net::TcpListener) -> SocketAddr {
     socket.local_addr().expect("a bound socket has an address")
+}
+
+/// How much this machine takes.
+fn bounds() -> Bounds {
+    Bounds {
+        connections: connections_max(),
+        frames_bytes: FRAMES_BYTES_MAX,
+        inbox_bytes: INBOX_BYTES_MAX,
+        peer_inbox_bytes: PEER_INBOX_BYTES_MAX,
+    }
 }
 
 /// How many connections there may be: asks the system for as many files as that takes, and does with what it gives.

@@ -24,7 +24,6 @@ use tracing::debug;
 use crate::cluster::Cluster;
 use crate::driver::Inbox;
 use crate::host::{TcpListener, random};
-use crate::limits::PEER_INBOX_BYTES_MAX;
 use crate::net::room;
 use door::{Door, Shared};
 use link::{Link, Retries};
@@ -70,12 +69,14 @@ impl Peers {
 
 impl Links {
     /// Runs the connections to the other brokers, and those from them on `socket`, in the runtime this is called in. Gives
-    /// the sending sides: they end when [`Peers`] has ended and everything was sent. Connections that were closed because of what
+    /// the sending sides: they end when [`Peers`] has ended and everything was sent. Of what others send, so many bytes may wait for
+    /// the driver. Connections that were closed because of what
     /// was said there are counted in `refused`.
     pub(crate) fn run(
         self,
         socket: Option<TcpListener>,
         inbox: &Inbox,
+        inbox_bytes_max: u32,
         refused: &Arc<AtomicU64>,
     ) -> Vec<JoinHandle<()>> {
         let seen: BTreeMap<NodeId, Arc<Notify>> =
@@ -84,7 +85,7 @@ impl Links {
             let door = Door {
                 own: self.own,
                 inbox: inbox.clone(),
-                room: room(PEER_INBOX_BYTES_MAX),
+                room: room(inbox_bytes_max),
                 known: Arc::new(seen.clone()),
                 shared: Arc::new(Mutex::new(Shared::default())),
                 refused: Arc::clone(refused),

@@ -17,10 +17,11 @@ use crate::driver::{Driver, Ended, Inbox, Machine, Message};
 use crate::error::StartError;
 use crate::options::{Options, resolve};
 use crate::peer;
-use crate::shell::{Doors, Shell};
+use crate::shell::{Bounds, Doors, Shell};
 
-/// How many connections a node takes.
-const CONNECTIONS_MAX: u32 = 64;
+/// How much a node takes: little more than the largest frame of a run, so that room that is not given back is missed soon.
+const BOUNDS: Bounds =
+    Bounds { connections: 64, frames_bytes: 1024 * 1024, inbox_bytes: 512 * 1024, peer_inbox_bytes: 4 * 1024 * 1024 };
 
 /// Runs a node on the machine of madsim's that this is called on, and tells why it ended. SIGINT asks it to, a second one ends
 /// it at once. Somebody may want to know when the broker is ready.
@@ -61,7 +62,7 @@ pub async fn run<M: Machine>(
     }
     inbox.send(Message::WhenReady(ready));
     let driving = tokio::spawn(drive(driver, messages));
-    let shell = Shell::open(doors, links, &inbox, counted, CONNECTIONS_MAX);
+    let shell = Shell::open(doors, links, &inbox, counted, BOUNDS);
     tokio::spawn(async move {
         for message in [Message::Input(Input::Stop), Message::Kill] {
             // Fails only where the system takes no handler.
