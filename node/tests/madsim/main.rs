@@ -1,10 +1,11 @@
-#![cfg(madsim)]
 //! Whole nodes on simulated machines: listeners, framing, connections, links between brokers, timeouts, shutdown, and the real
 //! broker behind them, while machines are killed, stopped and paused, links are clogged and connections are reset.
 //!
 //! One seed is one run. `MADSIM_TEST_SEED` names the first seed, `MADSIM_TEST_NUM` how many; without them a fixed set is run.
 //! Each run is judged by `properties` (what clients saw; what brokers did; that requests are answered in line) and by
 //! what a driver may rely on (see `witness`); and every client must get on once the faults are over.
+
+#![cfg(madsim)]
 
 mod clients;
 mod machines;
