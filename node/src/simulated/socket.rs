@@ -26,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::ToSocketAddrs;
 
 /// How many bytes may be under way in one direction.
-const WINDOW: u64 = 64 * 1024;
+const WINDOW: u64 = 16 * 1024;
 /// How many messages of madsim's may be under way in one direction.
 const MESSAGES: u32 = 8;
 

@@ -175,7 +175,9 @@ pub(crate) async fn produce(desk: Desk, process: u64, mut rng: Rng, bytes_max: u
             () = sleep(wait) => {
                 next = Instant::now() + Duration::from_millis(rng.between(10, 150));
                 if desk.stage() != Stage::Drain && waiting.len() < WAITING_MAX {
-                    for _ in 0..if rng.per_mille(50) { rng.between(2, 20) } else { 1 } {
+                    // Where nobody may wait for long there is more to be muted for.
+                    let (often, most) = if desk.stage() == Stage::Calm { (150, 60) } else { (50, 20) };
+                    for _ in 0..if rng.per_mille(often) { rng.between(2, most) } else { 1 } {
                         let (call, op) = send(&desk, &mut driver, process, &mut rng, bytes_max);
                         waiting.insert(call, (op, Instant::now()));
                     }

@@ -29,6 +29,7 @@ const ADMIN_PORT: u16 = 8080;
 #[derive(Clone)]
 pub(crate) struct Machines {
     brokers: Vec<NodeHandle>,
+    operator: NodeHandle,
     witness: Witness,
 }
 
@@ -68,11 +69,30 @@ impl Machines {
             let life = move || life(options.clone(), platter.clone(), witness.clone(), settings.clone());
             Handle::current().create_node().name(format!("broker {node}")).ip(ip(node)).init(life).build()
         };
-        Self { brokers: brokers().map(start).collect(), witness: witness.clone() }
+        Self { brokers: brokers().map(start).collect(), operator: client(201), witness: witness.clone() }
     }
 
     fn machine(&self, node: NodeId) -> &NodeHandle {
         &self.brokers[node.0 as usize - 1]
+    }
+
+    /// Asks a broker, which can be reached, how it is.
+    pub(crate) async fn examine(&self, node: NodeId, paths: &'static [&'static str]) {
+        let asking = self.operator.spawn(async move {
+            let mut wrong = Vec::new();
+            for path in paths {
+                match health(node, path).await {
+                    Ok(answer) if *path == "/metrics" && !answer.contains("\ntidelog_peers_refused_total 0\n") => {
+                        wrong.push(format!("broker {node} sent other brokers away: {answer}"));
+                    }
+                    Ok(_) => {}
+                    Err(why) => wrong.push(why),
+                }
+            }
+            wrong
+        });
+        let wrong = asking.await.expect("nobody kills the operator");
+        self.witness.seen().wrong.extend(wrong);
     }
 
     /// Kills the process of a broker.
@@ -164,8 +184,8 @@ async fn life(options: Options, platter: Platter, witness: Witness, settings: Se
     }
 }
 
-/// What a broker answers to a health check.
-pub(crate) async fn health(node: NodeId, path: &str) -> Result<String, String> {
+/// What a broker answers to a health check: an error if that is not 200.
+async fn health(node: NodeId, path: &str) -> Result<String, String> {
     let told = |error: &dyn fmt::Display| format!("broker {node}, {path}: {error}");
     let asked = async {
         let mut stream = TcpStream::connect(SocketAddr::from((ip(node), ADMIN_PORT))).await?;

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::Report;
 use crate::clients::{Desk, Stage, consume, create_topic, produce, read_everything};
-use crate::machines::{Machines, brokers, client, health};
+use crate::machines::{Machines, brokers, client};
 use crate::prober::probe;
 use crate::witness::Witness;
 
@@ -138,12 +138,14 @@ async fn fault(machines: &Machines, rng: &mut Rng) -> u64 {
     let long = Duration::from_millis(rng.between(50, 8_000));
     match rng.below(7) {
         0 => {
+            machines.examine(node, &["/metrics"]).await;
             machines.kill(node);
             sleep(long).await;
             machines.restart(node);
             0
         }
         1 => {
+            machines.examine(node, &["/metrics"]).await;
             machines.stop(node).await;
             sleep(long / 4).await;
             machines.restart(node);
@@ -197,6 +199,7 @@ async fn one_is_missed(machines: &Machines, witness: &Witness, rng: &mut Rng) {
             witness.seen().wrong.push(format!("broker {node} does not hear broker {dead}, and nothing is broken"));
         }
     }
+    machines.examine(dead, &["/metrics"]).await;
     machines.kill(dead);
     let deaf = || others.iter().filter(|node| witness.seen().hears(**node, dead)).copied().collect::<Vec<_>>();
     if !machines.until(MISSED_AFTER, || deaf().is_empty()).await {
@@ -216,20 +219,7 @@ async fn look_at(machines: &Machines, witness: &Witness, desk: &Desk) {
             desk.wrong(format!("broker {node} has {clients} clients, and all have gone"));
         }
     }
-    let asking = client(201).spawn(async {
-        let mut wrong = Vec::new();
-        for node in brokers() {
-            for path in ["/livez", "/readyz"] {
-                wrong.extend(health(node, path).await.err());
-            }
-            match health(node, "/metrics").await {
-                Ok(answer) if answer.contains("\ntidelog_peers_refused_total 0\n") => {}
-                Ok(answer) | Err(answer) => wrong.push(format!("broker {node} sent other brokers away: {answer}")),
-            }
-        }
-        wrong
-    });
-    for what in asking.await.expect("nobody kills a client") {
-        desk.wrong(what);
+    for node in brokers() {
+        machines.examine(node, &["/livez", "/readyz", "/metrics"]).await;
     }
 }
