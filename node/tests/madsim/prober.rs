@@ -1,5 +1,6 @@
 //! A client of few words that asks several things at once, in pieces, and takes its time to read: every answer must be to
-//! the next question of this connection.
+//! the next question of this connection. Now and then it ends with what is no question: then the broker may owe it answers,
+//! but ends the connection so that it can read those that were given.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -71,6 +72,12 @@ async fn ask(node: NodeId, rng: &mut Rng) -> Result<(), Trouble> {
         questions.extend(request);
         owed.push_back((first + number, api, version));
     }
+    let rude = rng.per_mille(200);
+    if rude {
+        // A frame longer than any may be, and some of it.
+        questions.extend(i32::MAX.to_be_bytes());
+        questions.extend([0; 200]);
+    }
     let pieces = rng.between(1, 4) as usize;
     let pauses: Vec<u64> = (0..pieces).map(|_| rng.between(1, 30)).collect();
     let slow = rng.per_mille(300);
@@ -103,6 +110,7 @@ async fn ask(node: NodeId, rng: &mut Rng) -> Result<(), Trouble> {
                 sleep(Duration::from_millis(20)).await;
             }
             match read.read(&mut buffer).await? {
+                0 if rude => return Ok(()),
                 0 => return Err(Trouble::Broken(format!("closed before {number} ({api:?} {version}) was answered"))),
                 more => frames.feed(&buffer[..more]),
             }
@@ -112,6 +120,9 @@ async fn ask(node: NodeId, rng: &mut Rng) -> Result<(), Trouble> {
     let (asked, answered) = tokio::join!(asking, reading);
     answered?;
     let mut write = asked?;
+    if rude && !owed.is_empty() {
+        return Ok(());
+    }
     // The broker answers the end of our stream with the end of its own.
     write.shutdown().await?;
     match read.read(&mut [0; 64]).await? {
