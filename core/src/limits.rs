@@ -55,6 +55,8 @@ pub const PATROL_BYTES: u64 = 256 * 1024;
 pub const LOST_WINDOWS_MAX: u64 = 4;
 /// After so many ticks a leader whose files are damaged asks again another to take over.
 pub const HAND_OVER_AGAIN_TICKS: u32 = 400;
+/// Whoever can not apply campaigns all the same when it heard of no leader for so many longest election times.
+pub const LAST_RESORT_ELECTIONS: u32 = 4;
 /// A lease on files ends when its follower was silent for so many longest election times.
 pub const LEASE_ELECTIONS: u32 = 8;
 /// So many times the budget of entries in memory may be taken once more, over all groups, by those that followers will need

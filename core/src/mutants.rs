@@ -80,6 +80,16 @@ pub enum Mutant {
     IndexUnsynced,
     /// A failed write or sync of a segment is taken for done.
     LogErrorIgnored,
+    /// Recovery believes what the page cache holds: the journal is not synced before it is read.
+    RecoveryNoSync,
+    /// Files that a copy finds here already are named by its mark without a sync.
+    KeptUnsynced,
+    /// An idle journal is never sealed.
+    NeverSealed,
+    /// Files that were lent to a follower are kept for ever.
+    LeaseNeverEnds,
+    /// The tombstones of deleted topics are not part of a checkpoint of the metadata.
+    TombstonesUnsaved,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -154,6 +164,11 @@ mod registry {
         (Mutant::GroupTimeUnsaved, "group-time-unsaved", "a checkpoint leaves out the time of its group"),
         (Mutant::IndexUnsynced, "index-unsynced", "a checkpoint does not sync the indexes of its segments"),
         (Mutant::LogErrorIgnored, "log-error-ignored", "a failed write of a segment is taken for done"),
+        (Mutant::RecoveryNoSync, "recovery-no-sync", "a journal is believed before it is synced"),
+        (Mutant::KeptUnsynced, "kept-unsynced", "files a copy finds here are named without a sync"),
+        (Mutant::NeverSealed, "never-sealed", "an idle journal is not sealed"),
+        (Mutant::LeaseNeverEnds, "lease-never-ends", "lent files are kept for ever"),
+        (Mutant::TombstonesUnsaved, "tombstones-unsaved", "a checkpoint leaves out deleted topics"),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.

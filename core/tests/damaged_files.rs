@@ -5,11 +5,13 @@ mod house;
 
 use house::requests::batch;
 use house::{Disk, Home, House};
-use tidelog_core::effect::Halt;
+use tidelog_core::effect::{Halt, Input};
 use tidelog_core::id::{ConnId, FileId, FileKind, NodeId};
-use tidelog_core::kafka::ErrorCode;
-use tidelog_core::kafka::messages::PartitionData;
+use tidelog_core::kafka::{ErrorCode, ResponseBody};
+
+use tidelog_core::kafka::messages::{DeleteTopicState, DeleteTopicsRequest, PartitionData};
 use tidelog_core::marks;
+use tidelog_core::peer::{CopyBody, Envelope};
 use tidelog_core::time::Duration;
 
 const ONE: NodeId = NodeId(1);
@@ -95,6 +97,14 @@ fn create(house: &mut House, replicas: i16) {
     let conn = house.open(ONE, 1);
     assert_eq!(house.create(ONE, conn, ("t", 1, replicas), &[("segment.bytes", "1048576")]), 0);
     house.pass(Duration::from_secs(1));
+}
+
+fn delete(house: &mut House) {
+    let conn = house.open(ONE, 2_000);
+    let topics = vec![DeleteTopicState { name: Some("t".into()), ..DeleteTopicState::default() }];
+    let request = DeleteTopicsRequest { topics, timeout_ms: 5_000, ..DeleteTopicsRequest::default() };
+    let ResponseBody::DeleteTopics(response) = house.ask(ONE, conn, 6, request) else { panic!("another answer") };
+    assert_eq!(response.responses[0].error_code, 0);
 }
 
 fn try_produce(house: &mut House, node: NodeId, conn: ConnId) -> i16 {
@@ -253,8 +263,7 @@ fn a_follower_without_its_last_segment_heals() {
 fn a_follower_whose_state_is_damaged_votes_and_acknowledges_until_it_heals() {
     let (mut house, follower) = laden();
     // While no other broker lends, nothing heals.
-    house.loses =
-        |_, _, envelope| envelope.copies.iter().any(|copy| matches!(copy.body, tidelog_core::peer::CopyBody::Offer(_)));
+    house.loses = loses_offers;
     let mut home = stop(&mut house, follower);
     spoil_state(&mut home.disk, true);
     start(&mut house, follower, home);
@@ -275,6 +284,66 @@ fn a_follower_whose_state_is_damaged_votes_and_acknowledges_until_it_heals() {
     has_healed(&mut house, follower);
 }
 
+fn loses_offers(_: NodeId, _: NodeId, envelope: &Envelope) -> bool {
+    envelope.copies.iter().any(|copy| matches!(copy.body, CopyBody::Offer(_)))
+}
+
+#[test]
+fn a_replica_without_a_state_that_alone_has_all_leads_only_to_hand_over() {
+    let (mut house, follower) = laden();
+    let first = house.leader();
+    let third = house.homes.keys().copied().find(|node| ![first, follower].contains(node)).expect("three");
+    let away = stop(&mut house, third);
+    let mut home = stop(&mut house, follower);
+    spoil_state(&mut home.disk, true);
+    house.loses = loses_offers;
+    start(&mut house, follower, home);
+    produce(&mut house, 5);
+    // What was acknowledged last is nowhere but in the log of the one that can not apply it.
+    drop(stop(&mut house, first));
+    house.loses = |_, _, _| false;
+    start(&mut house, third, away);
+    for _ in 0..20 {
+        if house.partition(third).serving {
+            break;
+        }
+        house.pass(Duration::from_secs(1));
+    }
+    assert_eq!(house.leader(), third);
+    assert_eq!(read_all(&mut house), 155);
+    has_healed(&mut house, follower);
+}
+
+#[test]
+fn nobody_hands_over_to_a_replica_that_says_it_is_damaged() {
+    let (mut house, _) = laden();
+    house.pass(Duration::from_secs(30));
+    let first = house.leader();
+    let mut home = stop(&mut house, first);
+    house.pass(Duration::from_secs(3));
+    let second = house.leader();
+    let third = house.homes.keys().copied().find(|node| *node != second).expect("two");
+    spoil_state(&mut home.disk, true);
+    house.loses = loses_offers;
+    start(&mut house, first, home);
+    let asked = |house: &House, node| met(house, node, marks::PREFERRED_ASKED);
+    let before = [second, third].map(|node| asked(&house, node));
+    // It is the partition's first replica, and would be asked.
+    house.pass(Duration::from_secs(30));
+    assert_eq!((house.leader(), asked(&house, second)), (second, before[0]));
+    // Nor is it asked by one that ends, though it has all, as the other has.
+    house.inputs.push_back((second, Input::Stop));
+    house.settle();
+    house.pass(Duration::from_millis(400));
+    assert!(house.homes[&second].stopped, "before it has waited for long");
+    assert!(house.partition(third).serving);
+    house.loses = |_, _, _| false;
+    house.restart(second);
+    house.pass(Duration::from_secs(30));
+    assert_eq!(met(&house, first, marks::HEALED), 1, "{:?}", house.notes);
+    assert_eq!((house.leader(), asked(&house, third)), (first, before[1] + 1));
+}
+
 #[test]
 fn a_controller_whose_state_is_damaged_heals() {
     let (mut house, follower) = laden();
@@ -284,6 +353,21 @@ fn a_controller_whose_state_is_damaged_heals() {
     has_healed(&mut house, follower);
     let topics = |node: &NodeId| house.homes[node].broker.status().topics;
     assert!(house.homes.keys().all(|node| topics(node) == 1));
+}
+
+#[test]
+fn a_controller_that_heals_does_not_begin_anew_what_was_deleted_since_its_checkpoint() {
+    let (mut house, follower) = laden();
+    delete(&mut house);
+    house.pass(Duration::from_secs(1));
+    assert!(house.homes.keys().all(|node| met(&house, *node, marks::REPLICA_DROPPED) == 1), "{:?}", house.marks);
+    let mut home = stop(&mut house, follower);
+    // Of the partition nothing is left.
+    spoil_state(&mut home.disk, true);
+    start(&mut house, follower, home);
+    assert_eq!(met(&house, follower, marks::HEALED), 1, "{:?}", house.notes);
+    assert_eq!(met(&house, follower, marks::REPLICA_DROPPED), 1, "{:?}", house.notes);
+    assert!(house.homes.values().all(|home| home.broker.status().topics == 0));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::java::Java;
 use crate::python::Python;
 use crate::record::Recorder;
 
@@ -14,6 +15,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// How clients are started.
     pub python: Python,
+    /// How producers are started, if they are of Java's client.
+    pub java: Option<Java>,
     /// Where they connect to.
     pub bootstrap: String,
     /// The topic they write and read.

@@ -13,13 +13,14 @@
 //! | [`nemesis`], [`scout`] | faults as they begin and end, and whom they are aimed at |
 //! | [`power`] | disks that lose power, mounted by FUSE |
 //! | [`context`], [`options`], [`ports`], [`rng`] | what they share |
-//! | [`python`] | clients as processes |
+//! | [`python`], [`java`] | clients as processes |
 //! | [`load`], [`read`], [`probe`] | what clients do, and what is made of what they are told |
 //! | [`run`] | one run from the first process to the verdict |
 //! | [`verdict`] | what it comes to |
 
 pub mod cluster;
 pub mod context;
+pub mod java;
 pub mod load;
 pub mod nemesis;
 pub mod options;

@@ -77,6 +77,38 @@ impl Sort {
         }
         config
     }
+
+    /// The same, in the words of Java's client.
+    fn java_config(self, bootstrap: &str) -> Value {
+        // Patience of Java's client ends after 24 days, no sooner.
+        let (idempotent, patience, compression) =
+            if self.idempotent() { (true, i32::MAX, "lz4") } else { (false, 5_010, "none") };
+        json!({
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "linger.ms": 5,
+            "request.timeout.ms": 5000,
+            "retry.backoff.ms": 50,
+            "retry.backoff.max.ms": 500,
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 1000,
+            "metadata.max.age.ms": 2000,
+            "enable.idempotence": idempotent,
+            "delivery.timeout.ms": patience,
+            "compression.type": compression,
+        })
+    }
+
+    /// Starts a client of this sort.
+    fn client(self, context: &Context, name: &str) -> io::Result<Client> {
+        match &context.java {
+            None => context.python.start(name, "producer", &self.config(&context.bootstrap)),
+            Some(java) => {
+                let first = json!({"role": "producer", "config": self.java_config(&context.bootstrap)});
+                Client::start(java.command(), context.python.logs(), name, &first)
+            }
+        }
+    }
 }
 
 /// A process that sends, and what it is in the history.
@@ -128,7 +160,7 @@ pub fn produce(context: &Arc<Context>, producer: u64, sort: Sort) -> Result<u64,
 fn start(context: &Arc<Context>, producer: u64, sort: Sort, number: u64, rng: &mut Rng) -> Result<Session, String> {
     let failed = |error: io::Error| format!("a producer does not start: {error}");
     let name = format!("producer-{producer}");
-    let mut client = context.python.start(&name, "producer", &sort.config(&context.bootstrap)).map_err(failed)?;
+    let mut client = sort.client(context, &name).map_err(failed)?;
     let outstanding = Arc::new(AtomicU64::new(0));
     let spent = Arc::new(AtomicBool::new(false));
     let (sender, flushed) = mpsc::channel();

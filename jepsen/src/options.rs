@@ -38,6 +38,9 @@ pub struct Options {
     /// A Python 3 with the package confluent_kafka
     #[arg(long, value_name = "FILE", default_value = "python3")]
     pub python: PathBuf,
+    /// Producers are of Java's client, whose jars (kafka-clients and what it needs) are in this directory
+    #[arg(long, value_name = "DIR")]
+    pub java: Option<PathBuf>,
     /// Partitions of the topic
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub partitions: u32,

@@ -41,16 +41,14 @@ impl Python {
 
     /// Starts a client; `name` is that of its log.
     pub fn start(&self, name: &str, role: &str, config: &Value) -> io::Result<Client> {
-        let log = OpenOptions::new().create(true).append(true).open(self.logs.join(format!("{name}.log")))?;
         let mut command = Command::new(&self.interpreter);
-        command.arg(&self.script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0);
-        let mut child = command.spawn()?;
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("a child has no pipes"));
-        };
-        let mut client = Client { child, stdin, stdout: Some(stdout) };
-        client.say(&json!({"role": role, "config": config}))?;
-        Ok(client)
+        command.arg(&self.script);
+        Client::start(command, &self.logs, name, &json!({"role": role, "config": config}))
+    }
+
+    /// Where clients log.
+    pub fn logs(&self) -> &Path {
+        &self.logs
     }
 }
 
@@ -63,6 +61,19 @@ pub struct Client {
 }
 
 impl Client {
+    /// Starts one by this command, which logs as `name` in `logs`, and tells it the first line.
+    pub fn start(mut command: Command, logs: &Path, name: &str, first: &Value) -> io::Result<Self> {
+        let log = OpenOptions::new().create(true).append(true).open(logs.join(format!("{name}.log")))?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0);
+        let mut child = command.spawn()?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("a child has no pipes"));
+        };
+        let mut client = Self { child, stdin, stdout: Some(stdout) };
+        client.say(first)?;
+        Ok(client)
+    }
+
     /// Tells it something.
     pub fn say(&mut self, what: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(what)?;

@@ -16,6 +16,7 @@ use tidelog_properties::history::{Op, Process};
 
 use crate::cluster::Cluster;
 use crate::context::{Context, Notes};
+use crate::java::Java;
 use crate::load::{Sort, produce};
 use crate::nemesis::Nemesis;
 use crate::options::Options;
@@ -55,6 +56,7 @@ impl From<String> for Stopped {
 /// Runs. `directory` is there and empty, and everything that is left to look at is in it; `interrupted` ends the run early.
 pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicBool) -> Result<Report, Stopped> {
     let python = Python::find(&options.python, directory)?;
+    let java = options.java.as_deref().map(|jars| Java::find(jars, directory)).transpose()?;
     let binary = binary(options)?;
     let kinds = kinds(options)?;
     let failed = |what: &'static str| move |error: std::io::Error| Stopped::Environment(format!("{what}: {error}"));
@@ -71,6 +73,7 @@ pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicB
     let context = Arc::new(Context {
         recorder: Recorder::default(),
         python,
+        java,
         bootstrap: cluster.bootstrap(),
         topic: "jepsen".to_owned(),
         partitions: options.partitions,

@@ -90,7 +90,7 @@ pub fn start_with<M: Machine>(
     let config = options.config(directory.directory(), &advertised);
     let recorder = options.recorder(&config, &directory.boot())?;
     let machine = machine(config, &directory);
-    let (peers, links) = peer::ways(options.node, options.cluster.as_ref());
+    let (peers, links) = peer::ways(options.node, directory.directory(), options.cluster.as_ref());
     let mut driver = Driver::new(machine, peers, disk, compute);
     if let Some(recorder) = recorder {
         driver.record(recorder);

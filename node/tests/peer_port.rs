@@ -41,10 +41,11 @@ impl Other {
     fn welcome(&self) -> TcpStream {
         let mut stream = self.accept();
         stream.write_all(&[&begin(VERSION, 2)[..], &7_u64.to_be_bytes()].concat()).expect("it reads");
-        let mut answer = [0; 26];
+        let mut answer = [0; 42];
         stream.read_exact(&mut answer).expect("it greets");
         let expected = [&begin(VERSION, 1)[..], &2_u32.to_be_bytes(), &7_u64.to_be_bytes()].concat();
-        assert_eq!(answer[..], expected);
+        assert_eq!(answer[..26], expected);
+        assert_ne!(answer[26..], [0; 16], "it names its directory");
         stream.write_all(&[0]).expect("it reads");
         stream
     }
@@ -111,8 +112,21 @@ fn connect(address: SocketAddr) -> (TcpStream, u64) {
 
 /// Greets like this, and gives the verdict.
 fn greet(address: SocketAddr, version: u16, from: u32, to: u32, challenge: impl Fn(u64) -> u64) -> (TcpStream, u8) {
+    greet_with(address, [2; 16], version, from, to, challenge)
+}
+
+/// As [`greet`], with this data directory.
+fn greet_with(
+    address: SocketAddr,
+    directory: [u8; 16],
+    version: u16,
+    from: u32,
+    to: u32,
+    challenge: impl Fn(u64) -> u64,
+) -> (TcpStream, u8) {
     let (mut stream, asked) = connect(address);
-    let bytes = [&begin(version, from)[..], &to.to_be_bytes(), &challenge(asked).to_be_bytes()].concat();
+    let bytes =
+        [&begin(version, from)[..], &to.to_be_bytes(), &challenge(asked).to_be_bytes(), &directory[..]].concat();
     stream.write_all(&bytes).expect("it reads");
     let mut verdict = [0];
     stream.read_exact(&mut verdict).expect("it judges");
@@ -250,6 +264,36 @@ fn who_lends_his_name_is_cut_off() {
 }
 
 #[test]
+fn another_directory_under_the_number_of_a_connected_broker_is_refused() {
+    let (scratch, other) = (Scratch::new(), Other::new());
+    let (node, hearing) = node(&scratch, &other);
+    let address = node.peer_address().expect("it listens");
+    let mut first = as_two(address);
+    let empty = |verdict| {
+        let (mut stream, told) = greet_with(address, [9; 16], VERSION, 2, 1, |challenge| challenge);
+        assert_eq!(told, verdict);
+        let _ = stream.write_all(&to_one("another").encode().concat());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        expect_end(&mut stream);
+    };
+    empty(5);
+    first.write_all(&to_one("first").encode().concat()).expect("it reads");
+    hears(&hearing, &to_one("first"));
+    assert!(hearing.try_recv().is_err(), "the other was heard");
+    // Once that one is gone, its number is free.
+    drop(first);
+    for _ in 0..200 {
+        let (mut stream, told) = greet_with(address, [9; 16], VERSION, 2, 1, |challenge| challenge);
+        if told == 0 {
+            stream.write_all(&to_one("another").encode().concat()).expect("it reads");
+            break;
+        }
+    }
+    hears(&hearing, &to_one("another"));
+    node.kill();
+}
+
+#[test]
 fn a_newer_connection_of_a_broker_ends_the_older() {
     let (scratch, other) = (Scratch::new(), Other::new());
     let (node, hearing) = node(&scratch, &other);
@@ -327,7 +371,7 @@ fn envelopes_leave_and_a_broken_connection_is_made_anew() {
     drop(other.accept());
     let mut refusing = other.accept();
     refusing.write_all(&[&begin(VERSION, 2)[..], &[0; 8]].concat()).expect("it reads");
-    refusing.read_exact(&mut [0; 26]).expect("it greets");
+    refusing.read_exact(&mut [0; 42]).expect("it greets");
     refusing.write_all(&[3]).expect("it reads");
     drop(refusing);
     for _ in 0..3 {
@@ -350,6 +394,9 @@ fn the_last_envelopes_leave_before_a_node_stops() {
     let (scratch, other) = (Scratch::new(), Other::new());
     let (node, _hearing) = node(&scratch, &other);
     let mut stream = other.welcome();
+    // The node knows that it is welcome once it sends something.
+    Client::connect(node.address()).ask(3, &api_versions());
+    next(&mut stream).expect("it sends");
     node.stop();
     let reader = std::thread::spawn(move || {
         let mut numbers = Vec::new();

@@ -35,6 +35,7 @@
 //! | `files-damaged` | files hold what the replica says of them |
 //! | `file-orphaned` | no file stays that nothing knows of |
 //! | `journal-kept` | a journal lets go of what checkpoints cover |
+//! | `lease-overdue` | files are kept for a follower only as long as it copies them |
 //! | `journal-unsealed` | a journal that is idle can tell damage from a torn write |
 //! | `identity-reused` | a replica id of a group is only ever used by one disk |
 //! | `charters-overlap` | no two brokers are members of different clusters that count on the same disk |
@@ -151,6 +152,12 @@ impl Whitebox {
                     "Broker {node} can not let go of {} journal files, and {target} ought to be enough.",
                     audit.journal_files
                 );
+                (sentence, vec![At { now, node }.says("has nothing to do")])
+            });
+        }
+        if audit.overdue_leases > 0 {
+            self.verdict.add("lease-overdue", format!("{node:?}"), || {
+                let sentence = format!("Broker {node} keeps files for a follower that needs them no more, or is gone.");
                 (sentence, vec![At { now, node }.says("has nothing to do")])
             });
         }

@@ -115,6 +115,13 @@ fn a_journal_that_rests() {
 }
 
 #[test]
+fn lease_overdue() {
+    let mut judge = three_entries(false);
+    judge.rested(9, NodeId(2), &Audit { overdue_leases: 1, ..Audit::default() }, 3);
+    breaks(&judge, &["lease-overdue"]);
+}
+
+#[test]
 fn file_orphaned() {
     let mut judge = three_entries(false);
     judge.orphaned(9, NodeId(2), FileId::new(FileKind::Segment, 1, 1));

@@ -34,6 +34,11 @@ pub(crate) struct Host {
     pub(crate) fail_next: Option<u64>,
     /// When its journal was last written to.
     pub(crate) journal_at: u64,
+    /// How often it wrote to its journal, and how often before everything was read.
+    pub(crate) journal_writes: u64,
+    pub(crate) writes_before: u64,
+    /// How often it carried entries.
+    pub(crate) carried: u64,
     /// That one is not of the journal.
     pub(crate) fail_beside: bool,
     /// An operation has failed: how long the machine is down once the process has ended for it.
@@ -112,6 +117,9 @@ impl Host {
             stalled_until: 0,
             fail_next: None,
             journal_at: 0,
+            journal_writes: 0,
+            writes_before: 0,
+            carried: 0,
             fail_beside: false,
             failed: None,
             full_until: 0,

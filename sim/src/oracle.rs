@@ -176,6 +176,35 @@ impl Oracle {
         self.findings.push((Verdict::Invariant, finding));
     }
 
+    /// A broker writes to its journal long after anybody asked it to.
+    pub(crate) fn restless(&mut self, node: u32) {
+        let finding = Finding {
+            property: "journal-restless".to_owned(),
+            sentence: format!(
+                "broker {node} writes the same to its journal again and again, although nobody asks for anything"
+            ),
+            evidence: Vec::new(),
+            about: vec![format!("broker {node} ")],
+            around: None,
+        };
+        self.findings.push((Verdict::Liveness, finding));
+    }
+
+    /// A broker finds files damaged although nobody harmed its disk.
+    pub(crate) fn harmed(&mut self, node: u32) {
+        let finding = Finding {
+            property: "damage-made".to_owned(),
+            sentence: format!(
+                "broker {node} finds files damaged although nothing but crashes happened to it: it believed in something that was \
+                 not safely on its disk, and heals only where another replica has it"
+            ),
+            evidence: Vec::new(),
+            about: vec![format!("broker {node} "), format!("broker {node},")],
+            around: None,
+        };
+        self.findings.push((Verdict::Invariant, finding));
+    }
+
     /// A broker was told that a file it needs could not be written, and lives.
     pub(crate) fn went_on(&mut self, node: u32, file: FileId) {
         let finding = Finding {

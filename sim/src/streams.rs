@@ -30,3 +30,5 @@ pub(crate) const START: u64 = 14;
 pub(crate) const LOST: u64 = 15;
 /// Power losses in the worst moments: `[AMBUSH]`.
 pub(crate) const AMBUSH: u64 = 13;
+/// Power losses while a formation file is written: `[WORD]`.
+pub(crate) const WORD: u64 = 16;

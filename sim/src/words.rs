@@ -57,6 +57,9 @@ pub(crate) fn for_users(property: &str) -> Option<&'static str> {
         }
         "file-orphaned" => "A file stays on a disk for ever that nothing needs: in the end the disk is full.",
         "journal-kept" => "A journal grows and grows: in the end the broker takes no more records.",
+        "lease-overdue" => {
+            "Files that nobody needs are kept for a follower that has them, or is gone: the disk fills, and memory with it."
+        }
         "journal-unsealed" => {
             "If the last a broker wrote is damaged on its disk, it will take that for a power loss, and forget what it acknowledged."
         }

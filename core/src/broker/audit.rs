@@ -4,6 +4,7 @@
 //! Costs as much as reading every file: not for running brokers.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use bytes::Bytes;
 
@@ -11,6 +12,7 @@ use super::replica::Replica;
 use super::{Broker, Owner};
 use crate::id::{FileId, FileKind, GroupId, Index, Offset};
 use crate::journal::Journal;
+use crate::limits::LEASE_ELECTIONS;
 use crate::rng::mix;
 
 /// What a broker holds at one moment.
@@ -22,6 +24,8 @@ pub struct Audit {
     pub files: BTreeSet<FileId>,
     /// How many journal files it can not let go of, the one being written included.
     pub journal_files: u64,
+    /// How often files are kept for a member that needs them no more. Only for a moment.
+    pub overdue_leases: u64,
     /// Nothing is on its way to the journal, and yet damage in its last block would pass for a torn write. Only for a moment.
     pub unsealed: bool,
 }
@@ -33,13 +37,26 @@ pub struct GroupAudit {
     pub group: GroupId,
     /// What is applied.
     pub applied: Index,
-    /// A digest of all that a checkpoint of it would keep beside the records: the same on every replica that has applied as
-    /// much.
+    /// A digest of all it remembers beside the records, whether a checkpoint would keep it or not: the same on every replica
+    /// that has applied as much.
     pub state: u64,
     /// Each leader epoch it knows, and the offset at which it began.
     pub epochs: Vec<(i32, Offset)>,
     /// What is wrong with its files.
     pub damage: Option<String>,
+}
+
+/// A digest of what is written to it.
+struct Digest(u64);
+
+impl Write for Digest {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for chunk in text.as_bytes().chunks(8) {
+            let word = chunk.iter().fold(chunk.len() as u64, |word, byte| (word << 8) ^ u64::from(*byte));
+            self.0 = mix(self.0.rotate_left(29) ^ word);
+        }
+        Ok(())
+    }
 }
 
 impl Broker {
@@ -50,21 +67,25 @@ impl Broker {
         for (group, replica) in &self.replicas {
             let log = &replica.machine.log;
             files.extend(log.files().chain(replica.copying.files()));
-            let state = replica.machine.state();
-            let words = state.chunks(8).map(|chunk| chunk.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte)));
+            let mut state = Digest(0);
+            write!(state, "{:?} {} {}", replica.machine.fold, replica.machine.digest, replica.machine.group_time.0)
+                .expect("a digest takes everything");
             groups.push(GroupAudit {
                 group: *group,
                 applied: replica.machine.applied,
-                state: words.fold(state.len() as u64, |digest, word| mix(digest.rotate_left(29) ^ mix(word))),
+                state: state.0,
                 epochs: log.epochs().to_vec(),
                 damage: log.scrub(&content).err(),
             });
         }
         files.extend(self.parked.values().flat_map(|parked| parked.machine.log.files()));
         files.extend(self.dying.values().flat_map(|dying| dying.files.iter().copied()));
+        let limit = self.config.settings.election_ticks_max.saturating_mul(LEASE_ELECTIONS);
+        let overdue = self.replicas.values().map(|replica| replica.copying.overdue(&replica.raft, limit));
+        let overdue_leases = overdue.sum();
         let journal = self.journal.as_ref();
         let journal_files = journal.map_or(0, Journal::files_needed);
-        Audit { groups, files, journal_files, unsealed: journal.is_some_and(Journal::is_idle_unsealed) }
+        Audit { groups, files, journal_files, overdue_leases, unsealed: journal.is_some_and(Journal::is_idle_unsealed) }
     }
 
     /// Whether it counts on what it writes to this file.

@@ -25,8 +25,9 @@ use crate::limits::{
 };
 use crate::log::{CopyId, Incoming, Lent, Manifest, Progress, Received};
 use crate::marks;
+use crate::mutants::Mutant;
 use crate::peer::{CopyBody, CopyMessage, Offer};
-use crate::raft::{Admission, Conf, Offered, Output};
+use crate::raft::{Admission, Conf, Group, Offered, Output};
 
 /// Files lent to a member.
 #[derive(Debug)]
@@ -128,10 +129,10 @@ impl Copying {
     /// Whether files are on their way that may become useful.
     pub(super) fn arrives(&self, applied: Index, term: Term, limit: u32) -> bool {
         self.arrival.as_ref().is_some_and(|arrival| {
-            let gone = arrival.offered.term < term || arrival.quiet >= limit;
+            let forgotten = arrival.quiet >= limit;
             match arrival.files.progress() {
-                Progress::Going => !gone,
-                Progress::Ready => arrival.offered.index >= applied,
+                Progress::Going => arrival.offered.term >= term && !forgotten,
+                Progress::Ready => arrival.offered.index >= applied && !forgotten,
                 Progress::Failed(_) => false,
             }
         })
@@ -140,6 +141,11 @@ impl Copying {
     /// The lease of a member: whether it heals by it, and what it covers.
     pub(super) fn lease_of(&self, to: ReplicaId) -> Option<(bool, Index)> {
         self.leases.get(&to).map(|lease| (lease.heals, lease.index))
+    }
+
+    /// The members that heal by what is lent to them.
+    pub(super) fn healers(&self) -> impl Iterator<Item = ReplicaId> {
+        self.leases.iter().filter(|(_, lease)| lease.heals).map(|(to, _)| *to)
     }
 
     /// Whether that mark is durable.
@@ -162,6 +168,16 @@ impl Copying {
 
     fn lends(&self) -> bool {
         !self.leases.is_empty()
+    }
+
+    /// How many leases ought to have ended: nobody leads here, the member has what it was lent, or it says nothing for twice
+    /// as many ticks as it may. Only for a moment.
+    pub(super) fn overdue(&self, raft: &Group, limit: u32) -> u64 {
+        let over = |(to, lease): &(&ReplicaId, &Lease)| {
+            let has_all = !lease.heals && raft.has_matched(**to, lease.index);
+            !raft.leading() || has_all || lease.silent > limit.saturating_mul(2)
+        };
+        self.leases.iter().filter(over).count() as u64
     }
 
     /// What the checkpoints that are lent cover.
@@ -236,9 +252,13 @@ impl Broker {
         let limit = self.config.settings.election_ticks_max.saturating_mul(LEASE_ELECTIONS);
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         let leading = replica.raft.leading();
+        let for_ever = self.config.mutants.planted(Mutant::LeaseNeverEnds);
         let (mut over, mut again) = (Vec::new(), Vec::new());
         for (to, lease) in &mut replica.copying.leases {
             lease.silent += 1;
+            if for_ever {
+                continue;
+            }
             if !leading || (!lease.heals && replica.raft.has_matched(*to, lease.index)) {
                 over.push((*to, lease.node, true));
             } else if lease.silent >= limit {
@@ -339,6 +359,7 @@ impl Broker {
             }
             CopyBody::Want => self.wanted(group, node, from, index, out),
             CopyBody::Had => {
+                replica.has_healed(from);
                 if replica.copying.lease_of(from).is_some_and(|(heals, _)| heals) {
                     self.end_lease(group, from);
                 }
@@ -458,7 +479,8 @@ impl Broker {
             }
             None if arriving >= COPIES_IN_MAX => return true,
             None => {
-                let files = Incoming::new(manifest.clone(), piece_bytes);
+                let mut files = Incoming::new(manifest.clone(), piece_bytes);
+                files.plant(self.config.mutants);
                 let arrival = Arrival { node, from, offered, manifest, files, quiet: 0, told: 0 };
                 replica.copying.arrival = Some(Box::new(arrival));
             }
@@ -548,7 +570,7 @@ impl Broker {
 
     fn tick_arrival(&mut self, group: GroupId, out: &mut Effects) {
         let limit = self.config.settings.election_ticks_max.saturating_mul(LEASE_ELECTIONS);
-        let regress = self.config.mutants.planted(crate::mutants::Mutant::SnapshotRegress);
+        let regress = self.config.mutants.planted(Mutant::SnapshotRegress);
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         let heals = replica.heals();
         let Some(arrival) = &mut replica.copying.arrival else { return };
@@ -656,6 +678,11 @@ impl Broker {
         self.deliver(group, output, out);
         if group == GroupId::CONTROLLER {
             self.admin_changed = true;
+            if heals {
+                // What was committed since the files were made is here, and comes first: a replica of a topic that was deleted
+                // by it, which the journal has forgotten, must not begin anew.
+                self.settle_group(group, out);
+            }
             self.reconcile(out);
             // Admissions among what was copied are not applied one by one: groups led here may have other members to be.
             self.introduce_all();

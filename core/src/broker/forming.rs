@@ -108,12 +108,27 @@ impl Broker {
         if !ours {
             self.strays = self.strays.saturating_add(1);
             if self.strangers.len() < STRANGERS_MAX && self.strangers.insert(from) {
-                let what =
-                    format!("an envelope of another cluster or for another broker, from {from}: such are dropped");
-                out.event(Event::Note(what));
+                out.event(Event::Note(self.why_strange(from, envelope)));
             }
         }
         ours
+    }
+
+    fn why_strange(&self, from: NodeId, envelope: &Envelope) -> String {
+        let node = self.config.node;
+        let why = match &self.charter {
+            _ if (envelope.from, envelope.to) != (from, node) || from == node => {
+                format!("an envelope says it is from {} to {}", envelope.from, envelope.to)
+            }
+            Some((charter, _)) if envelope.cluster != charter.cluster => {
+                let (ours, theirs) = (charter.cluster, envelope.cluster);
+                format!(
+                    "it is of cluster {theirs} and this broker of {ours}: one of them has another cluster's data directory"
+                )
+            }
+            Some(_) | None => "it is none of the brokers of this cluster".to_owned(),
+        };
+        format!("broker {node} drops what broker {from} says: {why}")
     }
 
     pub(super) fn applicants(&self) -> Vec<(NodeId, DirectoryId)> {

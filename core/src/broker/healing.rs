@@ -13,6 +13,8 @@
 //! Where there is no other replica nothing heals: clients of that partition hear of a storage error, and others of nothing.
 //! Does not know what is in a file, nor how damage is found ([`crate::log`] does).
 
+use std::collections::BTreeMap;
+
 use super::Broker;
 use super::copying::message;
 use super::replica::Replica;
@@ -24,6 +26,7 @@ use crate::limits::{COPY_RETRY_TICKS, HAND_OVER_AGAIN_TICKS, LEASE_ELECTIONS, LO
 use crate::marks;
 use crate::peer::{CopyBody, MessageKind, RaftMessage};
 use crate::raft::{Committed, Offered, Token};
+use crate::time::{Duration, Instant};
 
 /// What a replica lacks, and how far it is with it.
 #[derive(Debug, Default)]
@@ -44,6 +47,8 @@ pub(super) struct Healing {
     hands_over_in: u32,
     /// Ticks since it began to ask.
     ticks: u32,
+    /// As leader: who said lately that files of its own are damaged, and when.
+    ailing: BTreeMap<ReplicaId, Instant>,
 }
 
 impl Healing {
@@ -75,12 +80,23 @@ impl Replica {
 
     /// Whether its state is lost, and there is no other replica.
     pub(super) fn is_helpless(&self) -> bool {
-        self.healing.is_lost() && self.raft.conf().nodes.len() <= 1
+        self.healing.is_lost() && self.raft.conf().is_alone(self.raft.replica())
     }
 
     /// What clients hear of a replica that does not serve.
     pub(super) fn refusal(&self) -> ErrorCode {
         if self.is_helpless() { ErrorCode::KafkaStorageError } else { ErrorCode::NotLeaderOrFollower }
+    }
+
+    /// The members whose files are damaged, as far as they said so lately: they would not take over.
+    pub(super) fn ailing(&self, now: Instant, memory: Duration) -> Vec<ReplicaId> {
+        let said = self.healing.ailing.iter().filter(|(_, at)| now.since(**at) <= memory);
+        said.map(|(replica, _)| *replica).chain(self.copying.healers()).collect()
+    }
+
+    /// A member has what it wanted.
+    pub(super) fn has_healed(&mut self, member: ReplicaId) {
+        self.healing.ailing.remove(&member);
     }
 
     /// Whether it does as if a message had been lost: it is not to lead now, if there is a choice; and entries that it can not
@@ -90,7 +106,8 @@ impl Replica {
             return self.ails();
         }
         let most = self.healing.began_with.saturating_add(window_bytes.saturating_mul(LOST_WINDOWS_MAX));
-        self.healing.is_lost() && !message.entries.is_empty() && self.raft.window_bytes() > most
+        let laden = message.entries.iter().any(|entry| !entry.data.is_empty());
+        self.healing.is_lost() && laden && self.raft.window_bytes() > most
     }
 
     /// Whether files it does not need as a follower would heal it.
@@ -142,7 +159,7 @@ impl Replica {
             (None, Some((file, what))) => format!("{file} is damaged ({what})"),
             (None, None) => return None,
         };
-        let alone = self.raft.conf().nodes.len() <= 1;
+        let alone = self.raft.conf().is_alone(self.raft.replica());
         let then = if alone {
             "there is no other replica: what it held can not be served, until the topic is deleted or a backup is restored"
         } else {
@@ -181,9 +198,14 @@ impl Broker {
         }
     }
 
+    /// How long it is remembered that a member asked for files to heal: it asks again sooner.
+    pub(super) fn ailing_memory(&self) -> Duration {
+        Duration(self.config.settings.tick.0.saturating_mul(u64::from(COPY_RETRY_TICKS) * 3))
+    }
+
     fn heal(&mut self, group: GroupId, out: &mut Effects) {
         let limit = self.config.settings.election_ticks_max.saturating_mul(LEASE_ELECTIONS);
-        let node_here = self.config.node;
+        let (node_here, now, memory) = (self.config.node, self.now.mono, self.ailing_memory());
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         if !replica.ails() {
             // Healed in another way, or of what is no part of it any more.
@@ -200,10 +222,11 @@ impl Broker {
         if replica.raft.leading() {
             if replica.healing.hands_over_in > 0 {
                 replica.healing.hands_over_in -= 1;
-            } else if replica.raft.serving() && !replica.raft.hands_over() {
-                // There may be nobody now, or one that is damaged, too.
-                replica.healing.hands_over_in = HAND_OVER_AGAIN_TICKS;
-                replica.raft.hand_over();
+            } else if (replica.raft.serving() || replica.is_lost()) && !replica.raft.hands_over() {
+                let unfit = replica.ailing(now, memory);
+                replica.raft.hand_over(&unfit);
+                // There may be nobody now, or one that is damaged, too. Who can not serve asks until it is rid of it.
+                replica.healing.hands_over_in = if replica.is_lost() { 0 } else { HAND_OVER_AGAIN_TICKS };
                 self.touched.insert(group);
             }
             return;
@@ -245,9 +268,15 @@ impl Broker {
         index: Index,
         out: &mut Effects,
     ) -> bool {
+        let now = self.now.mono;
         let Some(replica) = self.replicas.get_mut(&group) else { return true };
-        // What is damaged here is no cure.
-        if !replica.raft.serving() || replica.ails() || !replica.raft.conf().contains(to) {
+        if !replica.raft.conf().contains(to) {
+            return true;
+        }
+        replica.healing.ailing.insert(to, now);
+        // What is damaged here is no cure. What is applied here is one, though nothing may be served yet: perhaps for want of just
+        // this member's acknowledgement.
+        if !replica.raft.leading() || replica.ails() {
             return true;
         }
         if index > replica.machine.applied {

@@ -111,6 +111,9 @@ impl Machine {
     /// What a checkpoint keeps beside the records; [`Machine::load`] is its inverse.
     pub(super) fn state(&self) -> Bytes {
         let (fold, controller) = match &self.fold {
+            Fold::Controller(image) if self.mutants.planted(Mutant::TombstonesUnsaved) => {
+                (image.encode_without_tombstones(), true)
+            }
             Fold::Controller(image) => (image.encode(), true),
             Fold::Partition(producers) => (producers.encode(), false),
         };

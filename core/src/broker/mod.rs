@@ -368,8 +368,11 @@ impl Broker {
         if !matches!(self.phase, Phase::Running) {
             return false;
         }
-        let leading =
-            self.replicas.iter_mut().filter_map(|(group, replica)| replica.raft.hand_over().then_some(*group));
+        let (now, memory) = (self.now.mono, self.ailing_memory());
+        let leading = self.replicas.iter_mut().filter_map(|(group, replica)| {
+            let unfit = replica.ailing(now, memory);
+            replica.raft.hand_over(&unfit).then_some(*group)
+        });
         let leading: Vec<GroupId> = leading.collect();
         self.touched.extend(&leading);
         self.settle(out);

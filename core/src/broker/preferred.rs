@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::Broker;
+use super::replica::Replica;
 use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{GroupId, ReplicaId};
@@ -57,10 +58,12 @@ impl Broker {
 
     /// A tick: who could lead, and for how long; and one of them is asked to, if it is time.
     pub(super) fn prefer(&mut self, out: &mut Effects) {
-        let (now, silence) = (self.now.mono, self.longest_election());
+        let (now, silence, memory) = (self.now.mono, self.longest_election(), self.ailing_memory());
         let patience = Duration(silence.0.saturating_mul(PREFER_ELECTIONS.into()));
         for (group, heir) in &mut self.preferred.heirs {
-            let able = self.replicas.get(group).is_some_and(|replica| replica.raft.could_lead(heir.replica));
+            let fit = |replica: &Replica| !replica.ailing(now, memory).contains(&heir.replica);
+            let replica = self.replicas.get(group).filter(|replica| fit(replica));
+            let able = replica.is_some_and(|replica| replica.raft.could_lead(heir.replica));
             if able {
                 heir.since = heir.since.or(Some(now));
                 heir.seen = now;

@@ -178,8 +178,12 @@ impl Broker {
     /// The state of a parked group can not be read: it is another replica's to give.
     pub(super) fn state_lost(&mut self, group: GroupId, what: String, out: &mut Effects) {
         let mut machine = self.fresh(group);
+        let own = match self.charter {
+            Some((_, Role::Member(replica))) => replica,
+            Some((_, Role::Observer)) | None => unreachable!("whoever has a journal is a member"),
+        };
         let parked = self.parked.get_mut(&group).expect("a state is read for a parked group");
-        if group == GroupId::CONTROLLER && parked.conf.as_ref().is_none_or(|conf| conf.nodes.len() <= 1) {
+        if group == GroupId::CONTROLLER && parked.conf.as_ref().is_none_or(|conf| conf.is_alone(own)) {
             return self.halt(Halt::Corrupt(format!("the state of the controller: {what}")), out);
         }
         (machine.applied, machine.applied_term) = (parked.machine.applied, parked.machine.applied_term);

@@ -80,7 +80,7 @@ impl Broker {
 
     fn seal_idle_journal(&mut self) {
         let (now, after) = (self.now.mono, self.config.settings.seal_after);
-        if !self.journal().is_idle_unsealed() {
+        if !self.journal().is_idle_unsealed() || self.config.mutants.planted(Mutant::NeverSealed) {
             self.idle_since = None;
         } else if let Some(since) = self.idle_since {
             if now.since(since) >= after {
@@ -114,7 +114,7 @@ impl Broker {
         }
     }
 
-    fn settle_group(&mut self, group: GroupId, out: &mut Effects) {
+    pub(super) fn settle_group(&mut self, group: GroupId, out: &mut Effects) {
         let journal = self.journal.as_mut().expect("a running broker has a journal");
         let Some(replica) = self.replicas.get_mut(&group) else {
             return;

@@ -150,9 +150,17 @@ impl Calls {
                 (What::Configs { resource: Resource::Broker(id) }, None) if metadata.knows_broker(id.0 as Node) => {
                     Some(id.0 as Node).filter(|node| net.ready(now, *node, Lane::Main, out))
                 }
-                (what, None) => (metadata.controller())
-                    .filter(|controller| what.is_for_controller() && net.ready(now, *controller, Lane::Main, out))
-                    .or_else(|| self.turn.pick(now, net, out)),
+                (what, None) if what.is_for_controller() => {
+                    let controller = metadata.controller();
+                    if controller.is_none() {
+                        // Anybody may do for now; next time it shall be known.
+                        metadata.is_stale();
+                    }
+                    controller
+                        .filter(|controller| net.ready(now, *controller, Lane::Main, out))
+                        .or_else(|| self.turn.pick(now, net, out))
+                }
+                (_, None) => self.turn.pick(now, net, out),
             };
             let Some(node) = node else { continue };
             let epoch = leader.map_or(-1, |(_, epoch)| epoch);

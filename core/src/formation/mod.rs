@@ -5,13 +5,13 @@
 //! founder's *disk*; it sends the charter only when that is durable. A voter takes it if it lists this voter's disk, and
 //! either the pledge is to the disk that wrote it, or another member passes it on. Who has taken a charter never pledges
 //! again, and who is pledged turns to another disk of the founder only when that one answers: late words of a wiped disk turn
-//! nobody back. So no two clusters are formed of the same disks, as long as not more than one is wiped meanwhile. Whoever finds a cluster that was formed without its
-//! disk is an observer, which has no replica and no vote until it is admitted.
+//! nobody back. So no two clusters are formed of the same disks, as long as not more than one is wiped meanwhile. Whoever finds a
+//! cluster that was formed without its disk is an observer, which has no replica and no vote until it is admitted.
 //!
 //! - [`record`]: what is kept on the disk. [`message`]: what is said. `protocol`: who believes what.
 //!
-//! Sans everything else: it knows files by id and brokers by number. Not here yet: the admission of observers, and charters
-//! damaged by the medium: one that is lost before the journal was opened counts as an empty disk.
+//! Sans everything else: it knows files by id and brokers by number. Does not know how an observer is
+//! admitted (the controller does). A charter that the medium lost before the journal was opened counts as an empty disk.
 //!
 //! Beside a member's charter stands how far its journal was opened, so that one that vanishes is missed.
 

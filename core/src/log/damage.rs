@@ -1,7 +1,8 @@
 //! Damage: files of the log that do not hold what was written to them, as far as somebody looked.
 //!
-//! A **patrol** looks: it reads sealed segments from end to end, a piece at a time, when its owner says so. Promises that such a file is never taken for a part of what is copied from elsewhere. Does not know what heals it:
-//! [`Log::install`] does, for then other files are in its place.
+//! A **patrol** looks: it reads sealed segments from end to end, a piece at a time, when its owner says so. Promises that such a
+//! file is never taken for a part of what is copied from elsewhere. Does not know what heals it: [`Log::install`] does, for then
+//! other files are in its place.
 
 use std::collections::BTreeMap;
 

@@ -19,6 +19,7 @@ use super::writer::bytes_of;
 use crate::effect::{DiskCommand, DiskError, DiskResult};
 use crate::id::{FileId, FileIds, FileKind, Offset};
 use crate::limits::{COPIED_STATE_BYTES_MAX, COPY_PULLS_MAX};
+use crate::mutants::{Mutant, Mutants};
 
 /// A piece of a file that is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -177,6 +178,7 @@ pub struct Incoming {
     total: u64,
     segments: bool,
     reused: bool,
+    mutants: Mutants,
 }
 
 impl fmt::Debug for Incoming {
@@ -214,9 +216,15 @@ impl Incoming {
             total: 0,
             segments: false,
             reused: false,
+            mutants: Mutants::default(),
         };
         incoming.begin();
         incoming
+    }
+
+    /// Plants a bug, before anything else happens.
+    pub(crate) fn plant(&mut self, mutants: Mutants) {
+        self.mutants = mutants;
     }
 
     fn begin(&mut self) {
@@ -547,7 +555,8 @@ impl Incoming {
     fn whole_files(&self) -> impl Iterator<Item = FileId> + '_ {
         let segments = self.state.iter().flat_map(|state| &state.segments);
         let files = segments.flat_map(|segment| segment.file.into_iter().chain(segment.index_file()));
-        files.filter(|file| self.lent.contains(file))
+        let believes = self.mutants.planted(Mutant::KeptUnsynced);
+        files.filter(move |file| self.lent.contains(file) && !believes)
     }
 
     fn issue(&mut self, op: Op, command: DiskCommand, out: &mut Vec<(u64, DiskCommand)>) {

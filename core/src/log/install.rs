@@ -62,7 +62,7 @@ impl Log {
                 self.reads.release(file);
                 Vec::new()
             }
-            Op::Copy { copy, file } => vec![self.copy_done(copy, file, result)],
+            Op::Copy { copy, file, range } => vec![self.copy_done(copy, file, range, result)],
             Op::ReadState | Op::Remove => Vec::new(),
             Op::AllocateSegment { .. }
             | Op::AllocateIndex

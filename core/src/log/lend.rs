@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::read::ReadError;
+use super::segment::Index;
 use super::writer::{Op, bytes_of};
 use super::{Done, Log, Manifest};
 use crate::effect::{DiskCommand, DiskResult};
@@ -79,17 +80,35 @@ impl Log {
         self.wanted_copies.push(Wanted { copy, file, at, len });
     }
 
+    /// How many bytes of a segment or an index must be in its file.
+    fn written(&self, file: FileId) -> Option<u64> {
+        self.segments.iter().find_map(|segment| match &segment.index {
+            _ if segment.file == Some(file) => Some(segment.written),
+            Index::File(index) if index.file == file => Some(index.len),
+            Index::File(_) | Index::Memory(_) => None,
+        })
+    }
+
     pub(super) fn want_copies(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
         for Wanted { copy, file, at, len } in std::mem::take(&mut self.wanted_copies) {
             self.reads.hold(file);
-            self.issue(Op::Copy { copy, file }, DiskCommand::Read { file, at, len }, out);
+            let end = at.saturating_add(len);
+            self.issue(Op::Copy { copy, file, range: (at, end) }, DiskCommand::Read { file, at, len }, out);
         }
     }
 
-    pub(super) fn copy_done(&mut self, copy: CopyId, file: FileId, result: DiskResult) -> Done {
+    pub(super) fn copy_done(&mut self, copy: CopyId, file: FileId, (at, end): (u64, u64), result: DiskResult) -> Done {
         self.reads.release(file);
         let bytes: Option<Bytes> = match result {
-            Ok(output) => Some(bytes_of(output)),
+            Ok(output) => {
+                let bytes = bytes_of(output);
+                let there = at.saturating_add(bytes.len() as u64);
+                // Whoever asks may ask for more than there ever was.
+                if there < end && self.written(file).is_some_and(|written| there < written) {
+                    self.suspect(file, &ReadError::Damaged { file, what: format!("it ends after {there} bytes") });
+                }
+                Some(bytes)
+            }
             Err(error) => {
                 self.suspect(file, &ReadError::Disk(error));
                 None

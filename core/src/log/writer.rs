@@ -33,7 +33,7 @@ pub(super) enum Op {
     ReadState,
     Remove,
     Read { id: ReadId, file: FileId },
-    Copy { copy: CopyId, file: FileId },
+    Copy { copy: CopyId, file: FileId, range: (u64, u64) },
     Patrol { file: FileId, base: Offset, len: u64 },
 }
 
@@ -94,7 +94,7 @@ impl Log {
             return self.stale_done(op, result);
         }
         match op {
-            Op::Copy { copy, file } => vec![self.copy_done(copy, file, result)],
+            Op::Copy { copy, file, range } => vec![self.copy_done(copy, file, range, result)],
             Op::Patrol { file, base, len } => {
                 self.patrol_done(file, base, len, result);
                 Vec::new()

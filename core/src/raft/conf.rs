@@ -82,6 +82,11 @@ impl Conf {
         Self { nodes, voters: those(true).collect(), learners: those(false).collect(), ..Self::default() }
     }
 
+    /// Whether nobody but this replica votes.
+    pub fn is_alone(&self, replica: ReplicaId) -> bool {
+        self.voters.iter().chain(&self.outgoing).all(|voter| *voter == replica)
+    }
+
     /// The configuration's bytes. [`Conf::decode`] is its inverse.
     pub fn encode(&self) -> Bytes {
         let wire = Wire {

@@ -26,6 +26,7 @@ use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{GroupId, Index, NodeId, ReplicaId, Term};
 use crate::journal::{self, Journal, Ticket};
+use crate::limits::LAST_RESORT_ELECTIONS;
 use crate::marks;
 use crate::mutants::Mutant;
 use crate::rng::mix;
@@ -69,6 +70,8 @@ pub struct Group {
     frozen: bool,
     /// Its state machine has lost its state: it votes and holds entries, and never campaigns.
     barred: bool,
+    /// For how many ticks it would have campaigned if it were not barred.
+    leaderless: u32,
 }
 
 impl std::fmt::Debug for Group {
@@ -158,6 +161,7 @@ impl Group {
             strangers: BTreeMap::new(),
             frozen: false,
             barred: false,
+            leaderless: 0,
             level: Level::default(),
         };
         // The state machine applied them before there was a group to be changed.
@@ -240,12 +244,8 @@ impl Group {
         if self.frozen {
             return;
         }
-        if self.barred {
-            if self.raw.raft.election_elapsed + 1 < self.raw.raft.randomized_election_timeout() {
-                self.raw.tick();
-                self.set_timeout();
-            }
-            return;
+        if self.barred && !self.leading() {
+            return self.tick_barred();
         }
         if !self.leading() {
             if self.sole_voter() {
@@ -266,7 +266,26 @@ impl Group {
         self.set_timeout();
     }
 
-    /// From now on it never campaigns, or may again: whoever leads has a state machine that can apply.
+    /// A tick of who does not campaign, unless there is no leader for long: perhaps nobody else has all that is committed.
+    fn tick_barred(&mut self) {
+        if self.raw.raft.election_elapsed + 1 < self.raw.raft.randomized_election_timeout() {
+            self.leaderless = 0;
+            self.raw.tick();
+            self.set_timeout();
+            return;
+        }
+        self.leaderless += 1;
+        if self.leaderless >= self.setup.election_ticks_max.saturating_mul(LAST_RESORT_ELECTIONS) && !self.sole_voter()
+        {
+            self.leaderless = 0;
+            self.campaigns += 1;
+            // The only error is an unpromotable replica: one that is no voter.
+            let _ = self.raw.campaign();
+            self.set_timeout();
+        }
+    }
+
+    /// From now on it campaigns only as a last resort, or may as any other again: who can not apply leads but to hand over.
     pub fn bar(&mut self, barred: bool) {
         assert!(!barred || !self.leading(), "who leads has a state");
         self.barred = barred;

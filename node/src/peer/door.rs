@@ -1,7 +1,7 @@
 //! Where other brokers come in: accepts connections, greets, and hands the driver what they send.
 //!
-//! One connection for each broker: a newer one ends the older, which a broker that came back has forgotten. Whatever is not as it
-//! should be ends its connection and is counted; the log tells the first time, the tenth, the hundredth.
+//! One connection for each broker: a newer one ends the older, which a broker that came back has forgotten; but as long as one
+//! stands, nobody with another data directory is welcome under the same number. Whatever is not as it should be ends its connection and is counted; the log tells the first time, the tenth, the hundredth.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidelog_core::effect::Input;
-use tidelog_core::id::NodeId;
+use tidelog_core::id::{DirectoryId, NodeId};
 use tidelog_core::peer::{BadEnvelope, Envelope};
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::frames::{Frames, TooLong};
-use super::hello::{self, Failed, Refusal};
+use super::hello::{self, Caller, Failed, Refusal};
 use super::link::prepare;
 use crate::driver::{Inbox, Message};
 use crate::host::{TcpListener, TcpStream, random};
@@ -49,8 +49,8 @@ pub(super) struct Door {
 /// What the connections of a door share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// The connection of each broker ends when this does.
-    current: BTreeMap<NodeId, oneshot::Sender<()>>,
+    /// The data directory of each connected broker. Its connection ends when the other part does.
+    current: BTreeMap<NodeId, (DirectoryId, oneshot::Sender<()>)>,
     faults: Faults,
 }
 
@@ -101,6 +101,7 @@ impl Fault {
             Self::Refused(Refusal::Receiver(node)) => (2, node.0),
             Self::Refused(Refusal::Stranger(node)) => (3, node.0),
             Self::Refused(Refusal::Replayed) => (4, 0),
+            Self::Refused(Refusal::Taken(node)) => (9, node.0),
             Self::Silent => (5, 0),
             Self::Frame(_) => (6, 0),
             Self::Envelope(_) => (7, 0),
@@ -137,9 +138,9 @@ impl Door {
             return debug!(peer, %error, "could not set up the connection of a broker");
         }
         let challenge = u64::from_ne_bytes(random());
-        let greeting = hello::accept(&mut stream, self.own, challenge, |node| self.known.contains_key(&node));
-        let from = match timeout(PEER_GREETING_MAX, greeting).await {
-            Ok(Ok(from)) => from,
+        let greeting = hello::accept(&mut stream, self.own, challenge, |caller| self.welcome(caller));
+        let Caller { node: from, directory } = match timeout(PEER_GREETING_MAX, greeting).await {
+            Ok(Ok(caller)) => caller,
             Ok(Err(Failed::Refused(refusal))) => {
                 self.fault(peer, None, &Fault::Refused(refusal));
                 // Whoever goes on sending is cut off.
@@ -153,7 +154,7 @@ impl Door {
         };
         debug!(%from, peer, "a broker connected");
         let (current, mut replaced) = oneshot::channel();
-        self.shared().current.insert(from, current);
+        self.shared().current.insert(from, (directory, current));
         if let Some(seen) = self.known.get(&from) {
             seen.notify_one();
         }
@@ -171,6 +172,17 @@ impl Door {
             shared.current.remove(&from);
             // The node may be at its end.
             let _ = self.inbox.send(Message::Input(Input::Lost { node: from }));
+        }
+    }
+
+    fn welcome(&self, caller: Caller) -> Result<(), Refusal> {
+        let Caller { node, directory } = caller;
+        if !self.known.contains_key(&node) {
+            return Err(Refusal::Stranger(node));
+        }
+        match self.shared().current.get(&node) {
+            Some((other, _)) if *other != directory => Err(Refusal::Taken(node)),
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -3,16 +3,17 @@
 //! | who | sends |
 //! |---|---|
 //! | who accepted | magic (8 bytes), version (2), its node id (4), a challenge it made for this connection (8) |
-//! | who connected | magic (8), version (2), its node id (4), the node id it wants (4), the challenge (8) |
+//! | who connected | magic (8), version (2), its node id (4), the node id it wants (4), the challenge (8), its data directory (16) |
 //! | who accepted | a verdict (1): 0 is welcome, the others say why not |
 //!
 //! After that only the one who connected speaks, in frames. The challenge makes a recorded connection worth nothing when it is
-//! played again. This is no authentication: whoever reaches the port can name any number.
+//! played again; the data directory tells a broker that came back from another process under its number. This is no
+//! authentication: whoever reaches the port can name any of them.
 
 use std::fmt;
 use std::io;
 
-use tidelog_core::id::NodeId;
+use tidelog_core::id::{DirectoryId, NodeId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The version of the format.
@@ -33,6 +34,8 @@ pub(super) enum Refusal {
     Stranger(NodeId),
     /// The answer is to another connection's challenge.
     Replayed,
+    /// A process with another data directory is connected under this number.
+    Taken(NodeId),
 }
 
 impl fmt::Display for Refusal {
@@ -45,6 +48,10 @@ impl fmt::Display for Refusal {
             Self::Receiver(node) => write!(f, "it takes this broker for broker {node}: the lists of --cluster differ"),
             Self::Stranger(node) => write!(f, "it says it is broker {node}, which is no other one of --cluster"),
             Self::Replayed => write!(f, "it repeats what was said on an older connection"),
+            Self::Taken(node) => write!(
+                f,
+                "a broker {node} with another data directory is connected: two processes run under one --node-id"
+            ),
         }
     }
 }
@@ -80,6 +87,10 @@ impl fmt::Display for Failed {
             Self::Unwelcome(1) => write!(f, "it speaks another version between brokers than {VERSION}"),
             Self::Unwelcome(2) => write!(f, "it says it is not the broker listed there: the lists of --cluster differ"),
             Self::Unwelcome(3) => write!(f, "it does not know this broker: the lists of --cluster differ"),
+            Self::Unwelcome(5) => write!(
+                f,
+                "a broker of this number with another data directory is connected to it: is --node-id used twice?"
+            ),
             Self::Unwelcome(code) => write!(f, "it refuses this broker for reason {code}"),
         }
     }
@@ -91,6 +102,7 @@ fn verdict(refusal: Refusal) -> u8 {
         Refusal::Receiver(_) => 2,
         Refusal::Stranger(_) => 3,
         Refusal::Magic | Refusal::Replayed => 4,
+        Refusal::Taken(_) => 5,
     }
 }
 
@@ -115,10 +127,17 @@ fn begin(own: NodeId) -> Vec<u8> {
     bytes
 }
 
+/// Who connects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Caller {
+    pub(super) node: NodeId,
+    pub(super) directory: DirectoryId,
+}
+
 /// Greets as the one who connected.
 pub(super) async fn connect(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    own: NodeId,
+    own: Caller,
     to: NodeId,
 ) -> Result<(), Failed> {
     let there = head(stream).await?;
@@ -126,9 +145,10 @@ pub(super) async fn connect(
         return Err(Failed::Other(there));
     }
     let challenge = stream.read_u64().await?;
-    let mut bytes = begin(own);
+    let mut bytes = begin(own.node);
     bytes.extend(to.0.to_be_bytes());
     bytes.extend(challenge.to_be_bytes());
+    bytes.extend(own.directory.0);
     stream.write_all(&bytes).await?;
     match stream.read_u8().await? {
         0 => Ok(()),
@@ -136,28 +156,31 @@ pub(super) async fn connect(
     }
 }
 
-/// Greets as the one who accepted, and gives who is there.
+/// Greets as the one who accepted, and gives who is there, if `welcome` does not refuse it.
 pub(super) async fn accept(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     own: NodeId,
     challenge: u64,
-    known: impl Fn(NodeId) -> bool,
-) -> Result<NodeId, Failed> {
+    welcome: impl Fn(Caller) -> Result<(), Refusal>,
+) -> Result<Caller, Failed> {
     let mut bytes = begin(own);
     bytes.extend(challenge.to_be_bytes());
     stream.write_all(&bytes).await?;
     let judged = match head(stream).await {
-        Ok(from) => {
+        Ok(node) => {
             let to = NodeId(stream.read_u32().await?);
             let answer = stream.read_u64().await?;
+            let mut directory = DirectoryId::ZERO;
+            stream.read_exact(&mut directory.0).await?;
+            let from = Caller { node, directory };
             if to != own {
                 Err(Refusal::Receiver(to))
-            } else if from == own || !known(from) {
-                Err(Refusal::Stranger(from))
+            } else if node == own {
+                Err(Refusal::Stranger(node))
             } else if answer != challenge {
                 Err(Refusal::Replayed)
             } else {
-                Ok(from)
+                welcome(from).map(|()| from)
             }
         }
         Err(Failed::Refused(refusal)) => Err(refusal),

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::hello;
+use super::hello::{self, Caller};
 use super::queue::{Receiver, Taken};
 use crate::host::{TcpStream, sockopt};
 use crate::limits::{PEER_GREETING_MAX, PEER_RETRY_MAX, PEER_RETRY_MIN, PEER_STALLED_MAX, WRITE_BYTES};
@@ -27,7 +27,7 @@ use crate::net::Pending;
 
 /// The sending side of the connection to another broker.
 pub(super) struct Link {
-    pub(super) own: NodeId,
+    pub(super) own: Caller,
     pub(super) to: NodeId,
     /// `HOST:PORT`, looked up at every attempt.
     pub(super) address: String,

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use tidelog_core::id::NodeId;
+use tidelog_core::id::{DirectoryId, NodeId};
 use tidelog_core::peer::Envelope;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -26,6 +26,7 @@ use crate::driver::Inbox;
 use crate::host::{TcpListener, random};
 use crate::net::room;
 use door::{Door, Shared};
+use hello::Caller;
 use link::{Link, Retries};
 use queue::{Receiver, Sender};
 
@@ -39,22 +40,22 @@ pub(crate) struct Peers {
 
 /// What the network does for [`Peers`], before it runs.
 pub(crate) struct Links {
-    own: NodeId,
+    own: Caller,
     ways: Vec<(NodeId, String, Receiver)>,
     ending: watch::Receiver<()>,
 }
 
 /// The ways from this broker to the others of its cluster; none if it has none.
-pub(crate) fn ways(own: NodeId, cluster: Option<&Cluster>) -> (Peers, Links) {
+pub(crate) fn ways(node: NodeId, directory: DirectoryId, cluster: Option<&Cluster>) -> (Peers, Links) {
     let (sender, ending) = watch::channel(());
     let mut peers = Peers { queues: BTreeMap::new(), _ending: sender };
     let mut ways = Vec::new();
-    for (node, address) in cluster.into_iter().flat_map(|cluster| cluster.others(own)) {
-        let (sender, receiver) = queue::queue(node);
-        peers.queues.insert(node, sender);
-        ways.push((node, address.to_string(), receiver));
+    for (other, address) in cluster.into_iter().flat_map(|cluster| cluster.others(node)) {
+        let (sender, receiver) = queue::queue(other);
+        peers.queues.insert(other, sender);
+        ways.push((other, address.to_string(), receiver));
     }
-    (peers, Links { own, ways, ending })
+    (peers, Links { own: Caller { node, directory }, ways, ending })
 }
 
 impl Peers {
@@ -83,7 +84,7 @@ impl Links {
             self.ways.iter().map(|(node, ..)| (*node, Arc::new(Notify::new()))).collect();
         if let Some(socket) = socket {
             let door = Door {
-                own: self.own,
+                own: self.own.node,
                 inbox: inbox.clone(),
                 room: room(inbox_bytes_max),
                 known: Arc::new(seen.clone()),

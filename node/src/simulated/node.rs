@@ -55,7 +55,7 @@ pub async fn run<M: Machine>(
     let config = options.config(platter.directory(), &advertised);
     let recorder = options.recorder(&config, &boot)?;
     let machine = machine(config, boot);
-    let (peers, links) = peer::ways(options.node, options.cluster.as_ref());
+    let (peers, links) = peer::ways(options.node, platter.directory(), options.cluster.as_ref());
     let mut driver = Driver::new(machine, peers, disk, Compute::start(&inbox));
     if let Some(recorder) = recorder {
         driver.record(recorder);

@@ -39,7 +39,8 @@ struct Fate {
     ends: Vec<u64>,
 }
 
-/// So often a cluster may lack brokers for a topic before it is asked for with fewer replicas: one may be wiped for good.
+/// So often a cluster may lack brokers for a topic before it is asked for with fewer replicas: one may be wiped, or lost, before
+/// anybody knew of it.
 const PATIENCE: u32 = 40;
 
 /// See the module.
@@ -59,7 +60,7 @@ impl Admin {
         config.request_timeout = Duration::from_millis(2_000);
         config.delivery_timeout = Duration::from_millis(5_000);
         let last = scenario.chaos.saturating_sub(PEACE).max(6 * SECOND);
-        let too_few = (scenario.rates.wipe > 0).then_some(0);
+        let too_few = (scenario.rates.wipe > 0 || scenario.rates.rot > 0).then_some(0);
         let fates = scenario.topics.iter().map(|spec| {
             let mut ends: Vec<u64> = (0..spec.deletions).map(|_| rng.between(5 * SECOND, last)).collect();
             ends.sort_unstable_by(|a, b| b.cmp(a));

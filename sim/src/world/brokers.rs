@@ -12,6 +12,7 @@ use tidelog_core::rng::Rng;
 
 use super::{CHECK_EVERY, Happening, World};
 use crate::net::How;
+use crate::scenario::SECOND;
 use crate::table;
 use crate::trace;
 
@@ -27,6 +28,9 @@ pub(super) fn joined(slices: Vec<Bytes>) -> Bytes {
     slices.iter().for_each(|slice| all.extend_from_slice(slice));
     all.freeze()
 }
+
+/// Entries are carried when a group stands still and its journal file is wanted back, once: in a run it happens to few.
+const CARRIED_MAX: u64 = 100;
 
 impl World {
     pub(super) fn boot(&mut self, place: u32, life: u64) {
@@ -181,10 +185,24 @@ impl World {
                 Event::Started => self.tell(Some(place), format!("broker {node} has recovered")),
                 Event::Sometimes(mark) => {
                     self.tally.mark(mark);
+                    if *mark == marks::DAMAGE_FOUND && !self.hosts[place as usize].rotten {
+                        self.oracle.harmed(node);
+                    }
+                    if *mark == marks::ENTRIES_CARRIED {
+                        self.hosts[place as usize].carried += 1;
+                        if self.hosts[place as usize].carried == CARRIED_MAX {
+                            self.oracle.restless(node);
+                        }
+                    }
+                    if *mark == marks::ADMITTED {
+                        self.slow_change();
+                    }
                     let odds = match *mark {
                         marks::CONFLICT_TRUNCATED => 300,
                         marks::ENTRIES_CARRIED => 60,
                         marks::REPLICA_DROPPED => 100,
+                        // What a recovery believed of a torn block is believed of an older file next time.
+                        marks::JOURNAL_CUT => 500,
                         _ => 0,
                     };
                     self.plot(place, odds);
@@ -361,9 +379,14 @@ impl World {
         }
         let of_journal =
             matches!(&command, DiskCommand::Write { file, durable: true, .. } if file.kind() == FileKind::Journal);
+        let of_formation = matches!(&command, DiskCommand::Write { file, .. } if file.kind() == FileKind::Formation);
         host.disk.issue(op, command);
+        if of_formation {
+            self.plot_word(place);
+        }
         if of_journal {
             self.hosts[place as usize].journal_at = at;
+            self.hosts[place as usize].journal_writes += 1;
             self.oracle.journal_write(NodeId(place + 1), op);
         }
         self.queue.push(at + takes, Happening::DiskDone { place, life, op });
@@ -422,10 +445,20 @@ impl World {
                 self.queue.push(self.now + down, Happening::Boot { place, life });
             }
             (Halt::Corrupt(_), _) if self.hosts[place as usize].rotten => {
-                self.hosts[place as usize].lost = true;
-                self.tally.fault("broker_lost");
-                self.end_process(place, false);
-                self.tell(Some(place), format!("broker {node} is lost for good: its disk is damaged"));
+                let life = self.end_process(place, false);
+                let host = &mut self.hosts[place as usize];
+                if host.crash_rng.per_mille(500) {
+                    host.lost = true;
+                    self.tally.fault("broker_lost");
+                    return self.tell(Some(place), format!("broker {node} is lost for good: its disk is damaged"));
+                }
+                // As the broker says itself: its operator empties the disk, starts it, and admits it again.
+                let after = host.crash_rng.between(SECOND / 2, 8 * SECOND);
+                host.wipe();
+                self.oracle.wiped(NodeId(node));
+                self.tally.fault("disk_replaced");
+                self.tell(Some(place), format!("the damaged disk of broker {node} is replaced by an empty one"));
+                self.queue.push(self.now + after, Happening::Restart { place, life });
             }
             (Halt::Stopped, _) if stop_asked.is_some() => {
                 let life = self.end_process(place, false);

@@ -15,6 +15,8 @@ const LOOK_EVERY: u64 = 250_000;
 const READING: u64 = 20 * SECOND;
 /// How long brokers may take to answer what was asked before everything was read.
 const CLOSING: u64 = 4 * SECOND;
+/// The most writes to a journal in that time, in which leaders may still change, and nobody writes a record.
+const CLOSING_WRITES_MAX: u64 = 200;
 /// A broker that wrote nothing to its journal for so long has nothing to do.
 const RESTED: u64 = SECOND;
 /// A run with fewer acknowledged records tested nothing.
@@ -50,6 +52,7 @@ impl World {
             (Phase::Reading { .. }, None) => {
                 self.tell(None, "everything has been read".to_owned());
                 self.owed = self.oracle.owed();
+                self.hosts.iter_mut().for_each(|host| host.writes_before = host.journal_writes);
                 self.phase = Phase::Closing { until: self.now + CLOSING };
             }
             (Phase::Settling { deadline, .. } | Phase::Reading { deadline }, Some(stuck)) if self.now >= deadline => {
@@ -152,6 +155,9 @@ impl World {
             }
             if self.now.saturating_sub(host.journal_at) > RESTED {
                 self.oracle.rested(self.now, node, &audit, self.scenario.sizes.journal_files.into());
+            }
+            if host.journal_writes - host.writes_before > CLOSING_WRITES_MAX {
+                self.oracle.restless(host.place + 1);
             }
             let known = |file: &FileId| match file.kind() {
                 FileKind::Segment | FileKind::SegmentIndex | FileKind::State => audit.files.contains(file),

@@ -16,6 +16,12 @@ const WALL_OFFSET_MAX_MS: i64 = 8 * 3_600_000;
 /// So many elections in a thousand meet slow disks.
 const SLOW_STARTS: u64 = 250;
 
+/// So many admissions in a thousand meet slow disks.
+const SLOW_CHANGES: u64 = 400;
+
+/// So many writes of formation files in a thousand meet a power loss.
+const CUT_WORDS: u64 = 8;
+
 impl World {
     pub(super) fn strike(&mut self, fault: usize) {
         if self.phase != Phase::Chaos {
@@ -242,7 +248,8 @@ impl World {
     /// Kills a broker and damages its disk, unless a disk was damaged before: no more than one copy is lost.
     fn rot(&mut self, fault: &Fault, target: Target, what: Rotten, down: u64) {
         let place = self.resolve(target);
-        if self.hosts[place as usize].process.is_none() || self.hosts.iter().any(|host| host.rotten || host.wiped > 0) {
+        let spoilt = self.hosts.iter().any(|host| host.rotten || host.wiped > 0);
+        if self.hosts[place as usize].process.is_none() || spoilt || self.board.is_thin() {
             return;
         }
         let life = self.end_process(place, false);
@@ -289,6 +296,17 @@ impl World {
         }
     }
 
+    /// A broker writes down what it is in its cluster, or how far its journal was opened: now and then it loses power over it.
+    pub(super) fn plot_word(&mut self, place: u32) {
+        if self.ambushes_left == 0 || self.phase != Phase::Chaos || !self.word_rng.per_mille(CUT_WORDS) {
+            return;
+        }
+        self.ambushes_left -= 1;
+        let at = self.now + table::AMBUSH.draw(&mut self.word_rng);
+        let life = self.hosts[place as usize].life;
+        self.queue.push(at, Happening::Ambush { place, life });
+    }
+
     /// A leader was elected. Now and then all disks become slow, so that it leads for a while before it may serve.
     pub(super) fn slow_start(&mut self) {
         if self.phase != Phase::Chaos || self.scenario.rates.ambush == 0 || !self.ambusher.per_mille(SLOW_STARTS) {
@@ -298,6 +316,17 @@ impl World {
         self.hosts.iter_mut().for_each(|host| host.stalled_until = host.stalled_until.max(until));
         self.tally.fault("slow_start");
         self.tell(None, "fault: all disks are slow for a moment".to_owned());
+    }
+
+    /// A broker was admitted: groups will change. Now and then all disks become slow, so that other things are under way then.
+    pub(super) fn slow_change(&mut self) {
+        if self.phase != Phase::Chaos || self.scenario.rates.ambush == 0 || !self.word_rng.per_mille(SLOW_CHANGES) {
+            return;
+        }
+        let until = self.now + self.word_rng.between(300_000, 3_000_000);
+        self.hosts.iter_mut().for_each(|host| host.stalled_until = host.stalled_until.max(until));
+        self.tally.fault("slow_change");
+        self.tell(None, "fault: all disks are slow for a while".to_owned());
     }
 
     pub(super) fn ambush(&mut self, place: u32, life: u64) {

@@ -21,7 +21,7 @@ use super::writer::{InUse, Writer};
 use super::{Cut, Damage, Done, Entry, FORMAT_VERSION, Identity, Recovered, Settings};
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult};
 use crate::id::{FileId, GroupId, Index};
-use crate::mutants::Mutants;
+use crate::mutants::{Mutant, Mutants};
 
 /// How much is read at once of a file that could not be read whole.
 const READ_BYTES: u64 = 1024 * 1024;
@@ -218,7 +218,9 @@ impl Recovery {
         if self.stage == Stage::Sync && self.syncing.is_none() {
             let tag = self.tag();
             self.syncing = Some(tag);
-            out.push((tag, DiskCommand::Sync { files: self.files.keys().copied().collect() }));
+            let believes = self.mutants.planted(Mutant::RecoveryNoSync);
+            let files = self.files.keys().copied().filter(|_| !believes).collect();
+            out.push((tag, DiskCommand::Sync { files }));
         }
         for reading in self.reading.iter_mut().filter(|reading| reading.tag.is_none()) {
             self.next_tag += 1;

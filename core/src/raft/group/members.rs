@@ -56,23 +56,26 @@ impl Group {
         self.conf.voters == [own] && self.conf.outgoing.iter().all(|replica| *replica == own)
     }
 
-    /// Asks the member that is furthest, of those heard of lately, to take over (section 3.10 of Ongaro's dissertation); until
-    /// it does, or time is up, proposals are refused. False if this replica does not lead, or there is nobody to ask.
-    pub fn hand_over(&mut self) -> bool {
+    /// Asks the member that is furthest, of those heard of lately that are not `unfit`, to take over (section 3.10 of Ongaro's
+    /// dissertation); until it does, or time is up, proposals are refused. False if this replica does not lead, or nobody else
+    /// votes: where there is nobody to ask just now, there may be soon.
+    pub fn hand_over(&mut self, unfit: &[ReplicaId]) -> bool {
         if !self.leading() {
             return false;
         }
         if self.hands_over() {
             return true;
         }
-        let own = self.setup.replica.0;
         let progress = self.raw.raft.prs();
-        // Not to who leaves: in a joint configuration only the incoming half is of use.
-        let voters = progress.iter().filter(|(id, _)| **id != own && self.conf.voters.contains(&ReplicaId(**id)));
-        let heir =
-            voters.filter(|(_, progress)| progress.recent_active).max_by_key(|(id, progress)| (progress.matched, **id));
+        let able = |(id, progress): &(&u64, &Progress)| {
+            let (own, id) = (self.setup.replica, ReplicaId(**id));
+            // Not to who leaves: in a joint configuration only the incoming half is of use.
+            id != own && self.conf.voters.contains(&id) && progress.recent_active && !unfit.contains(&id)
+        };
+        let heir = progress.iter().filter(able).max_by_key(|(id, progress)| (progress.matched, **id));
         let Some(heir) = heir.map(|(id, _)| *id) else {
-            return false;
+            // Who was heard of is forgotten at every check of the quorum, until the next answers.
+            return !self.conf.is_alone(self.setup.replica);
         };
         self.raw.transfer_leader(heir);
         self.set_timeout();
