@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tidelog::client::{Driver, Ending};
 use tidelog_core::client::{Assignment, CallId, Config, Consumed, Failure, Operation, Outcome, Position, Record};
 use tidelog_core::id::NodeId;
+use tidelog_core::kafka::ErrorCode;
 use tidelog_core::rng::Rng;
 use tidelog_core::time::{self, Timestamp};
 use tidelog_properties::History;
@@ -147,9 +148,7 @@ pub(crate) async fn create_topic(mut rng: Rng) {
         };
         match driver.run(create).await {
             Ok(_) => break,
-            Err(Failure::Definite { error, .. }) if error == tidelog_core::kafka::ErrorCode::TopicAlreadyExists => {
-                break;
-            }
+            Err(Failure::Definite { error: ErrorCode::TopicAlreadyExists, .. }) => break,
             Err(_) => sleep(Duration::from_millis(200)).await,
         }
     }
