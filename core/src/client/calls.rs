@@ -156,8 +156,9 @@ impl Calls {
                         // Anybody may do for now; next time it shall be known.
                         metadata.is_stale();
                     }
+                    // One that can not be reached may be it no more.
                     controller
-                        .filter(|controller| net.ready(now, *controller, Lane::Main, out))
+                        .filter(|controller| metadata.reach(now, net, *controller, Lane::Main, out))
                         .or_else(|| self.turn.pick(now, net, out))
                 }
                 (_, None) => self.turn.pick(now, net, out),
