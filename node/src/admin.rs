@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidelog_core::broker::Status;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::disk::Counts;
 use crate::driver::{Inbox, Message};
+use crate::host::{TcpListener, TcpStream};
 use crate::limits::{FAREWELL_MAX, HEALTH_CONNECTIONS_MAX, HEALTH_REQUEST_BYTES_MAX, HEALTH_WAIT_MAX};
 
 /// What is counted.

@@ -17,6 +17,7 @@ use tidelog_core::broker::Boot;
 use tidelog_core::id::{DirectoryId, NodeId};
 
 use crate::error::StartError;
+use crate::host::random;
 
 /// The layout of the directory that this version writes and reads.
 pub const FORMAT: u64 = 2;
@@ -187,18 +188,4 @@ fn parse_id(text: &str) -> Option<[u8; 16]> {
         return None;
     }
     u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)
-}
-
-/// Bytes nobody can foresee.
-pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let mut filled = 0;
-    while filled < N {
-        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
-            Ok(more) => filled += more,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => panic!("the system gives no randomness: {error}"),
-        }
-    }
-    bytes
 }

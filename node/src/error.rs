@@ -1,7 +1,7 @@
 //! Why a node does not start, in one sentence each: the cause and the cure.
 //!
 //! These are facts about the machine around the broker (directory, port, flags). What the broker itself has against its
-//! data arrives as [`Halt`](tidelog_core::effect::Halt) and is told by [`Ended`](crate::server::Ended).
+//! data arrives as [`Halt`](tidelog_core::effect::Halt) and is told by [`Ended`](crate::driver::Ended).
 
 use std::fmt;
 use std::io;

@@ -5,16 +5,20 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`cli`] | the commands |
+//! | `cli` | the commands |
 //! | [`options`], [`cluster`], [`error`] | what a node is told, and why it does not start |
-//! | [`server`] | a running node |
-//! | [`driver`] | the one thread that owns the broker |
+//! | `server` | a running node |
+//! | [`driver`] | owns the broker |
 //! | [`record`] | what a broker was told, written down and run again |
 //! | [`data_dir`], [`disk`] | whose data this is; the files |
-//! | `net`, [`peer`], `admin` | connections with clients, with other brokers; health checks |
-//! | `compute`, `clock` | threads for pure functions; time |
+//! | `shell`: `net`, [`peer`], `admin` | connections with clients, with other brokers; health checks |
+//! | `host`, `clock` | sockets, randomness and threads of the machine; time |
+//! | [`client`] | the core's client over TCP |
+//!
+//! Built with `--cfg madsim`, this crate runs on simulated machines: `simulated` takes the place of `host` and `server`, and
+//! there are no commands. Everything else is the same code.
 
-pub mod cli;
+pub mod client;
 pub mod cluster;
 pub mod data_dir;
 pub mod disk;
@@ -24,9 +28,20 @@ pub mod limits;
 pub mod options;
 pub mod peer;
 pub mod record;
-pub mod server;
 
 mod admin;
 mod clock;
-mod compute;
 mod net;
+mod shell;
+
+#[cfg(not(madsim))]
+pub mod cli;
+#[cfg(not(madsim))]
+mod host;
+#[cfg(not(madsim))]
+pub mod server;
+
+#[cfg(madsim)]
+pub mod simulated;
+#[cfg(madsim)]
+use simulated as host;

@@ -3,10 +3,13 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use tidelog_core::id::NodeId;
+use tidelog_core::broker::{Boot, Config, Settings};
+use tidelog_core::id::{DirectoryId, NodeId};
+use tidelog_core::mutants::Mutants;
 
 use crate::cluster::Cluster;
 use crate::error::StartError;
+use crate::record::Recorder;
 
 /// What a node is told when it starts. [`Options::default`] is what the command line defaults to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -108,6 +111,30 @@ impl Options {
 }
 
 impl Options {
+    /// What the broker is told, on this directory and under this address.
+    pub(crate) fn config(&self, directory: DirectoryId, advertised: &Advertise) -> Config {
+        Config {
+            node: self.node,
+            directory,
+            voters: self.cluster.iter().flat_map(|list| list.voters()).collect(),
+            host: advertised.host.clone(),
+            port: advertised.port,
+            rack: self.rack.clone(),
+            auto_create: self.auto_create,
+            settings: Settings::node(),
+            mutants: Mutants::default(),
+        }
+    }
+
+    /// Begins the recording, if there is to be one.
+    pub(crate) fn recorder(&self, config: &Config, boot: &Boot) -> Result<Option<Recorder>, StartError> {
+        let begun = self.record.as_deref().map(|file| {
+            let begun = Recorder::create(file, config, boot);
+            begun.map_err(|error| StartError::NoRecording { file: file.to_owned(), error })
+        });
+        begun.transpose()
+    }
+
     /// Where to listen for other brokers; nowhere if there are none.
     ///
     /// Refused when the list of voters and the other flags do not go together.

@@ -14,27 +14,25 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::Resource;
-use tidelog_core::broker::{Broker, Config, Settings, Status};
+use tidelog_core::broker::{Broker, Config, Status};
 use tidelog_core::effect::{Halt, Input};
-use tidelog_core::mutants::Mutants;
-use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::admin::{self, Counted};
-use crate::compute::Compute;
 use crate::data_dir::DataDir;
-use crate::disk::Disk;
 use crate::driver::{Driver, Inbox, Machine, Message};
 use crate::error::StartError;
-use crate::limits::{CONNECTIONS_MAX, FAREWELL_MAX, FILES_OPEN_MAX, FILES_OTHER_MAX, PEER_FAREWELL_MAX};
-use crate::net::{Listener, Rooms, all_closed};
+use crate::host::{Compute, Disk, TcpListener, drive};
+use crate::limits::{
+    CONNECTIONS_MAX, FAREWELL_MAX, FILES_OPEN_MAX, FILES_OTHER_MAX, FRAMES_BYTES_MAX, INBOX_BYTES_MAX,
+    PEER_INBOX_BYTES_MAX,
+};
 use crate::options::{Advertise, Options, resolve};
 use crate::peer;
-use crate::record::Recorder;
+use crate::shell::{Bounds, Doors, Shell};
 
 pub use crate::driver::Ended;
 
@@ -45,8 +43,6 @@ pub struct Server {
     peer: Option<SocketAddr>,
     advertised: Advertise,
     inbox: Inbox,
-    slots: Arc<Semaphore>,
-    connections_max: u32,
     /// What runs, until it has ended.
     running: Option<Running>,
     /// Locked until everything else has ended.
@@ -55,8 +51,7 @@ pub struct Server {
 
 struct Running {
     driver: JoinHandle<Ended>,
-    /// The sending sides of the connections to other brokers.
-    links: JoinSet<()>,
+    shell: Shell,
     runtime: Runtime,
 }
 
@@ -92,39 +87,26 @@ pub fn start_with<M: Machine>(
     let disk = Disk::start(directory.path(), inbox.clone()).map_err(threads)?;
     let counted = Counted { disk: Arc::clone(disk.counts()), peers_refused: Arc::default() };
     let compute = Compute::start(&inbox).map_err(threads)?;
-    let config = config(options, &directory, &advertised);
-    let recorder = options.record.as_deref().map(|file| {
-        let begun = Recorder::create(file, &config, &directory.boot());
-        begun.map_err(|error| StartError::NoRecording { file: file.to_owned(), error })
-    });
-    let recorder = recorder.transpose()?;
+    let config = options.config(directory.directory(), &advertised);
+    let recorder = options.recorder(&config, &directory.boot())?;
     let machine = machine(config, &directory);
     let (peers, links) = peer::ways(options.node, directory.directory(), options.cluster.as_ref());
-    let mut driver = Driver::new(machine, messages, peers, disk, compute);
+    let mut driver = Driver::new(machine, peers, disk, compute);
     if let Some(recorder) = recorder {
         driver.record(recorder);
     }
-    let driver = std::thread::Builder::new().name("driver".to_owned()).spawn(|| driver.run());
+    let driver = std::thread::Builder::new().name("driver".to_owned()).spawn(move || drive(driver, &messages));
     let driver = driver.map_err(threads)?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(threads)?;
 
-    let connections_max = connections_max();
-    let slots = Arc::new(Semaphore::new(connections_max as usize));
     let entered = runtime.enter();
-    runtime.spawn(
-        Listener {
-            socket: TcpListener::from_std(socket).map_err(threads)?,
-            inbox: inbox.clone(),
-            rooms: Rooms::new(),
-            slots: Arc::clone(&slots),
-        }
-        .run(),
-    );
-    let links = links.run(peer_socket, &inbox, &counted.peers_refused).map_err(threads)?;
-    if let Some(admin) = admin {
-        let admin = TcpListener::from_std(admin).map_err(threads)?;
-        runtime.spawn(admin::serve(admin, inbox.clone(), counted));
-    }
+    let door = |socket| TcpListener::from_std(socket).map_err(threads);
+    let doors = Doors {
+        clients: door(socket)?,
+        peers: peer_socket.map(door).transpose()?,
+        admin: admin.map(door).transpose()?,
+    };
+    let shell = Shell::open(doors, links, &inbox, counted, bounds());
     drop(entered);
     Ok(Server {
         address,
@@ -132,9 +114,7 @@ pub fn start_with<M: Machine>(
         peer: peer_address,
         advertised,
         inbox,
-        slots,
-        connections_max,
-        running: Some(Running { driver, links, runtime }),
+        running: Some(Running { driver, shell, runtime }),
         directory,
     })
 }
@@ -233,13 +213,10 @@ impl Server {
     }
 
     fn end(&mut self) -> Option<Ended> {
-        let Running { driver, mut links, runtime } = self.running.take()?;
+        let Running { driver, shell, runtime } = self.running.take()?;
         let ended = driver.join().unwrap_or_else(|_| Ended::Panicked("driver".to_owned()));
         if matches!(ended, Ended::Halted(_)) {
-            let sent = async { while links.join_next().await.is_some() {} };
-            // Links that are not done are cut off with the runtime.
-            let _ = runtime.block_on(async { timeout(PEER_FAREWELL_MAX, sent).await });
-            runtime.block_on(all_closed(&self.slots, self.connections_max, FAREWELL_MAX));
+            runtime.block_on(shell.close());
         }
         runtime.shutdown_timeout(FAREWELL_MAX);
         Some(ended)
@@ -286,21 +263,6 @@ impl Ended {
     }
 }
 
-/// What the broker is told.
-fn config(options: &Options, directory: &DataDir, advertised: &Advertise) -> Config {
-    Config {
-        node: options.node,
-        directory: directory.directory(),
-        voters: options.cluster.iter().flat_map(|list| list.voters()).collect(),
-        host: advertised.host.clone(),
-        port: advertised.port,
-        rack: options.rack.clone(),
-        auto_create: options.auto_create,
-        settings: Settings::node(),
-        mutants: Mutants::default(),
-    }
-}
-
 /// Takes a port, ready for the runtime.
 fn bind(flag: &'static str, listen: &str) -> Result<net::TcpListener, StartError> {
     let address = resolve(flag, listen)?;
@@ -316,6 +278,16 @@ fn bind(flag: &'static str, listen: &str) -> Result<net::TcpListener, StartError
 
 fn local_address(socket: &net::TcpListener) -> SocketAddr {
     socket.local_addr().expect("a bound socket has an address")
+}
+
+/// How much this machine takes.
+fn bounds() -> Bounds {
+    Bounds {
+        connections: connections_max(),
+        frames_bytes: FRAMES_BYTES_MAX,
+        inbox_bytes: INBOX_BYTES_MAX,
+        peer_inbox_bytes: PEER_INBOX_BYTES_MAX,
+    }
 }
 
 /// How many connections there may be: asks the system for as many files as that takes, and does with what it gives.

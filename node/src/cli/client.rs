@@ -10,7 +10,7 @@ use tidelog_core::client::{Config, Failure, Operation, Outcome, Topic};
 use tidelog_core::kafka::ErrorCode;
 use tidelog_core::time::Duration;
 
-use super::driver::Driver;
+use crate::client::Driver;
 use crate::limits;
 use crate::options::Advertise;
 

@@ -8,7 +8,7 @@ use tidelog_core::client::{Operation, Outcome, QuorumMember};
 use tidelog_core::id::NodeId;
 
 use super::client::{ClientArgs, Stop, print_json, sentence};
-use super::driver::Driver;
+use crate::client::Driver;
 
 /// What is done about the cluster.
 #[derive(Clone, Debug, Args)]

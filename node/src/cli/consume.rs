@@ -11,8 +11,8 @@ use tidelog_core::kafka::ErrorCode;
 use tidelog_core::time::{Duration, Timestamp};
 
 use super::client::{ClientArgs, Stop, find_topic, print_json, sentence};
-use super::driver::Driver;
 use super::format::Format;
+use crate::client::Driver;
 use crate::limits;
 
 /// What is read, and how it is printed.

@@ -5,7 +5,6 @@
 mod client;
 mod cluster;
 mod consume;
-mod driver;
 mod format;
 mod node;
 mod produce;

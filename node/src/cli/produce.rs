@@ -11,7 +11,7 @@ use tidelog_core::time::Duration;
 use tokio::sync::mpsc;
 
 use super::client::{ClientArgs, Stop, find_topic, print_json, sentence};
-use super::driver::{Driver, Ending};
+use crate::client::{Driver, Ending};
 use crate::limits;
 
 /// What is produced, and how.

@@ -8,7 +8,7 @@ use tidelog_core::client::{ConfigEntry, Failure, Operation, Outcome, Resource, T
 use tidelog_core::kafka::ErrorCode;
 
 use super::client::{ClientArgs, Stop, find_topic, print_json, sentence};
-use super::driver::Driver;
+use crate::client::Driver;
 
 /// What is done about topics.
 #[derive(Clone, Debug, Args)]

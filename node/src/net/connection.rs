@@ -4,8 +4,6 @@ use bytes::Bytes;
 use tidelog_core::id::{ConnId, RequestId};
 use tidelog_core::kafka::Request;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -15,6 +13,7 @@ use super::listener::Rooms;
 use super::reader::Reader;
 use super::writer;
 use crate::driver::{Inbox, Message};
+use crate::host::{OwnedReadHalf, TcpStream};
 use crate::limits::{FAREWELL_MAX, READ_BYTES_MIN};
 
 /// A connection as the driver knows it: opened by making this, closed by dropping it.

@@ -4,16 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::sockopt;
 use tidelog_core::id::ConnId;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::connection::serve;
 use crate::driver::Inbox;
-use crate::limits::{FRAMES_BYTES_MAX, INBOX_BYTES_MAX, KEEPALIVE_AFTER};
+use crate::host::{TcpListener, TcpStream, sockopt};
+use crate::limits::KEEPALIVE_AFTER;
 
 /// How long to wait when the system is out of files or memory for a socket.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -35,8 +34,9 @@ pub(crate) struct Rooms {
 }
 
 impl Rooms {
-    pub(crate) fn new() -> Self {
-        Self { frames: room(FRAMES_BYTES_MAX), inbox: room(INBOX_BYTES_MAX) }
+    /// Room for so many bytes of each kind.
+    pub(crate) fn new(frames: u32, inbox: u32) -> Self {
+        Self { frames: room(frames), inbox: room(inbox) }
     }
 }
 

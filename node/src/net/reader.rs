@@ -8,13 +8,13 @@ use tidelog_core::id::RequestId;
 use tidelog_core::kafka::{FrameReader, FrameTooLarge, Malformed, decode_request};
 use tidelog_core::limits::REQUEST_BYTES_MAX;
 use tokio::io::AsyncReadExt;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::connection::Session;
 use super::gate::Gate;
 use super::listener::{Rooms, take_room};
+use crate::host::OwnedReadHalf;
 use crate::limits::{CONNECTION_IDLE_MAX, FRAME_BYTES_FREE, FRAME_STALLED_MAX, READ_BYTES, READ_BYTES_MIN};
 
 /// Why a connection is no longer read from.

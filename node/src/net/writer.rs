@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::gate::{Gate, Outgoing};
+use crate::host::OwnedWriteHalf;
 use crate::limits::{CONNECTION_STALLED_MAX, WRITE_BYTES};
 
 /// Sends what is asked until told to close, or until the driver lets go of the connection; then ends the stream. Gives whether

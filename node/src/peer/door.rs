@@ -14,7 +14,6 @@ use tidelog_core::effect::Input;
 use tidelog_core::id::{DirectoryId, NodeId};
 use tidelog_core::peer::{BadEnvelope, Envelope};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
@@ -23,8 +22,8 @@ use tracing::{debug, warn};
 use super::frames::{Frames, TooLong};
 use super::hello::{self, Caller, Failed, Refusal};
 use super::link::prepare;
-use crate::data_dir::random;
 use crate::driver::{Inbox, Message};
+use crate::host::{TcpListener, TcpStream, random};
 use crate::limits::{PEER_CONNECTIONS_MAX, PEER_GREETING_MAX};
 use crate::net::take_room;
 

@@ -10,18 +10,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
-use rustix::net::sockopt;
 use tidelog_core::id::NodeId;
 use tidelog_core::limits::ENVELOPE_BYTES_MAX;
 use tidelog_core::rng::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::lookup_host;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::hello::{self, Caller};
 use super::queue::{Receiver, Taken};
+use crate::host::{TcpStream, sockopt};
 use crate::limits::{PEER_GREETING_MAX, PEER_RETRY_MAX, PEER_RETRY_MIN, PEER_STALLED_MAX, WRITE_BYTES};
 use crate::net::Pending;
 

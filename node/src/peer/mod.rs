@@ -12,22 +12,18 @@ mod link;
 mod queue;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use tidelog_core::id::{DirectoryId, NodeId};
 use tidelog_core::peer::Envelope;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tracing::debug;
 
 use crate::cluster::Cluster;
-use crate::data_dir::random;
 use crate::driver::Inbox;
-use crate::limits::PEER_INBOX_BYTES_MAX;
+use crate::host::{TcpListener, random};
 use crate::net::room;
 use door::{Door, Shared};
 use hello::Caller;
@@ -73,38 +69,39 @@ impl Peers {
 }
 
 impl Links {
-    /// Runs the connections to the other brokers, and those from them on `socket`, in the runtime that was entered. Gives the
-    /// sending sides: they end when [`Peers`] has ended and everything was sent. Connections that were closed because of what
+    /// Runs the connections to the other brokers, and those from them on `socket`, in the runtime this is called in. Gives
+    /// the sending sides: they end when [`Peers`] has ended and everything was sent. Of what others send, so many bytes may wait for
+    /// the driver. Connections that were closed because of what
     /// was said there are counted in `refused`.
     pub(crate) fn run(
         self,
-        socket: Option<net::TcpListener>,
+        socket: Option<TcpListener>,
         inbox: &Inbox,
+        inbox_bytes_max: u32,
         refused: &Arc<AtomicU64>,
-    ) -> io::Result<JoinSet<()>> {
+    ) -> Vec<JoinHandle<()>> {
         let seen: BTreeMap<NodeId, Arc<Notify>> =
             self.ways.iter().map(|(node, ..)| (*node, Arc::new(Notify::new()))).collect();
         if let Some(socket) = socket {
             let door = Door {
                 own: self.own.node,
                 inbox: inbox.clone(),
-                room: room(PEER_INBOX_BYTES_MAX),
+                room: room(inbox_bytes_max),
                 known: Arc::new(seen.clone()),
                 shared: Arc::new(Mutex::new(Shared::default())),
                 refused: Arc::clone(refused),
             };
-            tokio::spawn(door.run(TcpListener::from_std(socket)?));
+            tokio::spawn(door.run(socket));
         }
-        let mut links = JoinSet::new();
-        for (to, address, queue) in self.ways {
+        let link = |(to, address, queue)| {
             let seen = Arc::clone(&seen[&to]);
             let (own, ending, retries) = (self.own, self.ending.clone(), Retries::new(u64::from_ne_bytes(random())));
             let (link, inbox) = (Link { own, to, address, queue, seen, ending, retries }, inbox.clone());
-            links.spawn(async move {
+            tokio::spawn(async move {
                 let _watch = inbox.watch("peer-link");
                 link.run().await;
-            });
-        }
-        Ok(links)
+            })
+        };
+        self.ways.into_iter().map(link).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Runs the core's client over TCP, for the commands.
+//! Runs the core's client over TCP.
 //!
 //! One thread: the client steps here, and every connection is two small tasks beside it. Promises that a connection that is
 //! not read from holds back its broker, not our memory. Does not know what is asked; an `if` about the protocol here is a bug.
@@ -9,18 +9,18 @@ use bytes::{Bytes, BytesMut};
 use tidelog_core::client::{CallId, Client, Config, Effect, Failure, Input, Operation, Outcome};
 use tidelog_core::time;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::host::TcpStream;
 use crate::limits;
 
 /// How an operation ended.
-pub(super) type Ending = Result<Outcome, Failure>;
+pub type Ending = Result<Outcome, Failure>;
 
 /// A client and its connections.
-pub(super) struct Driver {
+pub struct Driver {
     client: Client,
     clock: Clock,
     wake: Option<time::Instant>,
@@ -45,7 +45,7 @@ impl Drop for Conn {
 
 impl Driver {
     /// A client that has not connected yet. Must be made, and used, within a tokio runtime.
-    pub(super) fn new(config: Config) -> Self {
+    pub fn new(config: Config) -> Self {
         let (outbox, inbox) = mpsc::channel(limits::CLIENT_INPUTS_MAX);
         Self {
             client: Client::new(config),
@@ -60,7 +60,7 @@ impl Driver {
     }
 
     /// Begins an operation.
-    pub(super) fn call(&mut self, operation: Operation) -> CallId {
+    pub fn call(&mut self, operation: Operation) -> CallId {
         self.last_call += 1;
         let call = CallId(self.last_call);
         self.step(Input::Call { call, operation });
@@ -68,7 +68,7 @@ impl Driver {
     }
 
     /// Begins an operation and waits for its end. Nothing else may be under way.
-    pub(super) async fn run(&mut self, operation: Operation) -> Ending {
+    pub async fn run(&mut self, operation: Operation) -> Ending {
         let call = self.call(operation);
         loop {
             let (ended, ending) = self.next().await;
@@ -79,7 +79,7 @@ impl Driver {
     }
 
     /// The next operation that ends. Waits for ever if none is under way. May be dropped and asked again.
-    pub(super) async fn next(&mut self) -> (CallId, Ending) {
+    pub async fn next(&mut self) -> (CallId, Ending) {
         loop {
             if let Some(done) = self.done.pop_front() {
                 return done;
@@ -95,13 +95,13 @@ impl Driver {
     }
 
     /// Whether an operation ended that was not told yet.
-    pub(super) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         !self.done.is_empty()
     }
 
     /// Ends the connections once everything was sent and their brokers have taken it: what nobody answers for may still be
     /// on its way. Gives up after a while.
-    pub(super) async fn finish(mut self) {
+    pub async fn finish(mut self) {
         for conn in self.conns.values_mut() {
             conn.writes = None;
         }
