@@ -198,6 +198,8 @@ pub struct Broker {
     window_bytes: u64,
     /// What they may take before some are let go of.
     window_full_at: u64,
+    /// At so many journal files in use too much stood still to be carried.
+    not_carried_at: Option<u64>,
     submissions: submit::Submissions,
     producer_ids: admin::ProducerIds,
     outbox: BTreeMap<NodeId, Envelope>,
@@ -290,6 +292,7 @@ impl Broker {
             patrols: BTreeSet::new(),
             window_bytes: 0,
             window_full_at: 0,
+            not_carried_at: None,
             producer_ids: admin::ProducerIds::default(),
             outbox: BTreeMap::new(),
             next_tick: zero,

@@ -164,18 +164,31 @@ impl Replica {
         self.machine.log.checkpoint(state);
     }
 
-    /// The journal wants its oldest files back: a checkpoint if that frees anything, else the entries are carried.
-    pub(super) fn relieve(&mut self, journal: &mut Journal, out: &mut Effects) {
+    /// The journal wants its oldest files back: a checkpoint if that frees anything, else the entries are to be carried. Gives
+    /// whether that is so.
+    pub(super) fn relieve(&mut self, journal: &Journal) -> bool {
         if self.checkpoint != Checkpoint::Idle || self.copying.is_installing() {
-            return;
+            return false;
         }
         // Only what a mark lets go of frees a file: where the group stands still, its entries move instead, once.
         if self.machine.applied > self.marked && !self.stands() {
             self.begin_checkpoint();
-        } else if self.carrying.is_none_or(|ticket| ticket <= journal.durable()) {
-            out.event(Event::Sometimes(marks::ENTRIES_CARRIED));
-            self.carrying = Some(journal.carry(self.raft.id(), self.raft.entries_after(self.marked)));
+            return false;
         }
+        // What was let go of in memory and is in no checkpoint, since files are waited for, can not be moved: nor is the rest.
+        let whole = self.raft.base().0 <= self.marked;
+        whole && self.carrying.is_none_or(|ticket| ticket <= journal.durable())
+    }
+
+    /// What would be carried.
+    pub(super) fn carried_bytes(&self) -> u64 {
+        self.raft.entries_after(self.marked).iter().map(|entry| (entry.context.len() + entry.data.len()) as u64).sum()
+    }
+
+    /// Moves the entries of a group that stands still to the end of the journal.
+    pub(super) fn carry(&mut self, journal: &mut Journal, out: &mut Effects) {
+        out.event(Event::Sometimes(marks::ENTRIES_CARRIED));
+        self.carrying = Some(journal.carry(self.raft.id(), self.raft.entries_after(self.marked)));
     }
 
     /// Data and state of the checkpoint are durable: the mark follows.

@@ -347,15 +347,34 @@ impl Broker {
     /// Asks the groups that keep old journal files in use to let go of them.
     fn relieve_journal(&mut self, out: &mut Effects) {
         let journal = self.journal.as_mut().expect("a running broker has a journal");
+        let mut standing = Vec::new();
         for group in journal.relief() {
             if let Some(replica) = self.replicas.get_mut(&group) {
-                replica.relieve(journal, out);
+                if replica.relieve(journal) {
+                    standing.push(group);
+                }
                 self.thirsty.insert(group);
             } else if let Some(parked) = self.parked.get_mut(&group)
                 && parked.carrying.is_none_or(|ticket| ticket <= journal.durable())
             {
                 // Nobody claims it, so nothing of it moves: what the journal still needs is in memory.
                 parked.carrying = Some(journal.carry(group, parked.entries.clone()));
+            }
+        }
+        let needed = journal.files_needed();
+        if standing.is_empty() || self.not_carried_at == Some(needed) {
+            return;
+        }
+        // Where so much stands that moving it fills the files that it shall free, it would be moved for ever: the journal grows
+        // until it is committed.
+        let settings = &self.config.settings;
+        let room =
+            settings.journal_file_bytes.saturating_mul(u64::from(settings.journal_files_target.saturating_sub(1)));
+        let bytes: u64 = standing.iter().map(|group| self.replicas[group].carried_bytes()).sum();
+        self.not_carried_at = (bytes > room / 2).then_some(needed);
+        if self.not_carried_at.is_none() {
+            for group in standing {
+                self.replicas.get_mut(&group).expect("it stands").carry(journal, out);
             }
         }
     }
