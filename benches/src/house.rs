@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tidelog_core::broker::{Boot, Broker, Config, Settings};
 use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Input};
 use tidelog_core::id::{ConnId, DirectoryId, FileId, NodeId, RequestId};
+use tidelog_core::kafka::messages::MetadataResponsePartition;
 use tidelog_core::kafka::{RequestBody, ResponseBody, decode_request};
 use tidelog_core::mutants::Mutants;
 use tidelog_core::peer::Envelope;
@@ -133,7 +134,7 @@ impl House {
         house
     }
 
-    /// Creates a topic on all brokers, and gives who leads each of its partitions.
+    /// Creates a topic on all brokers, and gives who leads each of its partitions from then on.
     ///
     /// Panics if it can not be had.
     pub fn create_topic(&mut self, topic: &str, partitions: i32) -> Vec<NodeId> {
@@ -143,7 +144,7 @@ impl House {
             panic!("an answer to another question");
         };
         assert_eq!(created.topics[0].error_code, 0, "{created:?}");
-        for _ in 0..1_000 {
+        for _ in 0..10_000 {
             self.pass(Duration::from_millis(10));
             let ResponseBody::Metadata(answer) = self.ask(NodeId(1), &requests::metadata(topic)) else {
                 panic!("an answer to another question");
@@ -151,8 +152,12 @@ impl House {
             let partitions = &answer.topics[0].partitions;
             let leaders = partitions.iter().map(|partition| u32::try_from(partition.leader_id));
             let leaders: Result<Vec<u32>, _> = leaders.collect();
+            // Once the first replica leads, leadership stays where it is.
+            let stays = |partition: &MetadataResponsePartition| {
+                partition.error_code == 0 && partition.replica_nodes.first() == Some(&partition.leader_id)
+            };
             if let Ok(leaders) = leaders
-                && partitions.iter().all(|partition| partition.error_code == 0)
+                && partitions.iter().all(stays)
             {
                 return leaders.into_iter().map(NodeId).collect();
             }
