@@ -43,6 +43,12 @@ pub const SNAPSHOT_INSTALLED: &str = "snapshot-installed";
 pub const LEASE_EXPIRED: &str = "lease-expired";
 /// A broker whose disk was empty was admitted.
 pub const ADMITTED: &str = "admitted";
+/// Damage in the journal took what a broker had promised in some groups.
+pub const SUSPENDED: &str = "suspended";
+/// A broker whose journal was damaged is another replica of partitions.
+pub const REPLICAS_RENEWED: &str = "replicas-renewed";
+/// A broker whose journal was damaged is another replica of the controller.
+pub const CONTROLLER_RENEWED: &str = "controller-renewed";
 /// A file of a replica was found damaged.
 pub const DAMAGE_FOUND: &str = "damage-found";
 /// Files copied from a leader took the place of damaged ones.
@@ -72,6 +78,9 @@ pub const ALL: &[&str] = &[
     SUFFIX_COPIED,
     SNAPSHOT_INSTALLED,
     LEASE_EXPIRED,
+    SUSPENDED,
+    REPLICAS_RENEWED,
+    CONTROLLER_RENEWED,
     DAMAGE_FOUND,
     HEALED,
     REPLICA_DROPPED,

@@ -20,6 +20,8 @@ pub enum Mutant {
     SmallDedupWindow,
     /// A wiped broker takes a charter that lists its number for its own, whatever disk it lists.
     WipedKeepsIdentity,
+    /// A broker goes on, empty, as the replica that it was where damage took its promises.
+    SuspendedKeepsIdentity,
     /// The hard state is written without the vote.
     VoteForgotten,
     /// The end of a write counts for entries that replaced the written ones meanwhile.
@@ -128,6 +130,11 @@ mod registry {
         (Mutant::ProducersForgotten, "producers-forgotten", "a new leader starts with an empty producer table"),
         (Mutant::SmallDedupWindow, "small-dedup-window", "only the last batch of a producer is remembered"),
         (Mutant::WipedKeepsIdentity, "wiped-keeps-identity", "a wiped broker rejoins as the voter it was"),
+        (
+            Mutant::SuspendedKeepsIdentity,
+            "suspended-keeps-identity",
+            "a broker with a damaged journal goes on as the replica it was",
+        ),
         (Mutant::VoteForgotten, "vote-forgotten", "a hard state is written without its vote"),
         (Mutant::PersistedIgnoresTerm, "persisted-ignores-term", "a finished write counts for what replaced it"),
         (Mutant::RecycleEarly, "recycle-early", "a journal file is reused while a group needs it"),

@@ -77,7 +77,7 @@ const EMPTY: DirectoryId = DirectoryId([99; 16]);
 fn founded() -> Cluster {
     let member = |node: u8| {
         let directory = DirectoryId([node; 16]);
-        (NodeId(node.into()), Controller { replica: ReplicaId(node.into()), directory, voter: true })
+        (NodeId(node.into()), Controller { replica: ReplicaId(node.into()), directory, voter: true, renewed: 0 })
     };
     let mut cluster = Cluster::new(0);
     cluster.image = Image::new(CLUSTER).founded_by((1..=3).map(member));
@@ -143,7 +143,7 @@ fn a_founder_replaced_before_it_registered_stays_out() {
     let mut cluster = founded();
     let member = |node: u8| {
         let directory = DirectoryId([node; 16]);
-        (NodeId(node.into()), Controller { replica: ReplicaId(node.into()), directory, voter: true })
+        (NodeId(node.into()), Controller { replica: ReplicaId(node.into()), directory, voter: true, renewed: 0 })
     };
     cluster.image = Image::new(CLUSTER).founded_by((1..=3).map(member));
     cluster.apply(Command::RegisterBroker(register(1))).unwrap();

@@ -103,9 +103,9 @@ pub enum Rotten {
     Vanished,
     /// The state of a checkpoint.
     State,
-    /// Records. Not drawn: a broker has no answer to that yet but to refuse reads.
+    /// Records.
     Segment,
-    /// The index of a sealed segment. Not drawn, for the same reason.
+    /// The index of a segment.
     Index,
 }
 
@@ -330,8 +330,8 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
         15 => Fault::Rot {
             target,
             what: match rng.below(100) {
-                0..=54 => Rotten::Journal,
-                55..=59 => Rotten::Vanished,
+                0..=44 => Rotten::Journal,
+                45..=59 => Rotten::Vanished,
                 60..=71 => Rotten::State,
                 72..=89 => Rotten::Segment,
                 _ => Rotten::Index,

@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     AutoCreate(String),
     ProducerIds,
     Admit(CallId),
+    /// New replica ids, as the journal was damaged.
+    Renew,
 }
 
 /// A CreateTopics request under way.
@@ -235,6 +237,7 @@ impl Broker {
                 self.give_producer_ids(out);
             }
             Purpose::Admit(call) => self.admitted(call, result),
+            Purpose::Renew => self.replicas_renewed(result, out),
         }
         self.admin_changed = true;
     }
@@ -263,7 +266,7 @@ impl Broker {
     pub(super) fn submission_late(&mut self, purpose: Purpose, out: &mut Effects) {
         match purpose {
             // The call has the same deadline and answers for itself.
-            Purpose::CreateTopic(..) | Purpose::DeleteTopic(..) | Purpose::Admit(_) => {}
+            Purpose::CreateTopic(..) | Purpose::DeleteTopic(..) | Purpose::Admit(_) | Purpose::Renew => {}
             Purpose::AutoCreate(name) => {
                 self.auto_creating.remove(&name);
             }

@@ -185,7 +185,7 @@ impl Broker {
         let Some(replica) = self.replicas.get_mut(&group) else {
             // Deleted meanwhile, or led elsewhere.
             slot.error = if self.image().is_some_and(|image| image.partition_of(group).is_some()) {
-                ErrorCode::NotLeaderOrFollower
+                self.nobody(group)
             } else if slot.by_id {
                 ErrorCode::UnknownTopicId
             } else {

@@ -1,6 +1,7 @@
 //! Of which cluster the broker is: carries what [`crate::formation`] wants between it, the disk and the peers.
 
 use super::{Broker, Owner, Phase};
+use crate::controller::command::{Command, RenewController};
 use crate::effect::{Effect, Effects};
 use crate::event::Event;
 use crate::formation::{Charter, Formation, Report, Role, Setup};
@@ -39,12 +40,14 @@ impl Broker {
     /// Hears what the formation has to say, and lets it say the rest to others.
     pub(super) fn form(&mut self, out: &mut Effects) {
         let asked = self.formation.as_mut().map(Formation::asked).unwrap_or_default();
-        for (node, directory) in asked {
+        for (node, directory, renews) in asked {
             let member = self.image().and_then(|image| image.controllers().get(&node)).copied();
-            if let (Some(member), Some(formation)) =
-                (member.filter(|member| member.directory == directory), &mut self.formation)
-            {
-                formation.welcome(node, directory, member.replica);
+            let Some(member) = member.filter(|member| member.directory == directory) else { continue };
+            if renews > member.renewed {
+                let command = RenewController { node, directory, boot: renews };
+                self.send_command(Command::RenewController(command).encode());
+            } else if renews == member.renewed || renews == 0 {
+                self.formation().welcome(node, directory, renews, member.replica);
             }
         }
         let Some(formation) = &mut self.formation else { return };
@@ -80,6 +83,7 @@ impl Broker {
         });
         self.charter = Some((charter, role));
         match role {
+            Role::Member(_) if self.journal.is_some() => self.controller_renewed(out),
             Role::Member(_) => self.open_journal(),
             Role::Observer => {}
         }

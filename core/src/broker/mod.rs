@@ -4,7 +4,7 @@
 //! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
 //! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
 //! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
-//! those whose files are damaged, [`preferred`] gives leadership back, [`submit`] talks to the controller, [`replica`] and
+//! those whose files are damaged, [`suspended`] gives up what a damaged journal lost, [`preferred`] gives leadership back, [`submit`] talks to the controller, [`replica`] and
 //! [`machine`] are one group and what it folds into.
 
 mod admin;
@@ -27,6 +27,7 @@ mod session;
 mod startup;
 mod status;
 mod submit;
+mod suspended;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,6 +160,7 @@ pub struct Broker {
     jobs: BTreeMap<JobId, (CallId, usize)>,
     replicas: BTreeMap<GroupId, Replica>,
     parked: BTreeMap<GroupId, Parked>,
+    suspended: suspended::Suspended,
     dying: BTreeMap<GroupId, Dying>,
     /// What the listing of the disk said, until it was compared with what is named.
     listed: BTreeMap<FileId, u64>,
@@ -267,6 +269,7 @@ impl Broker {
             jobs: BTreeMap::new(),
             replicas: BTreeMap::new(),
             parked: BTreeMap::new(),
+            suspended: suspended::Suspended::default(),
             dying: BTreeMap::new(),
             listed: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -519,7 +522,9 @@ impl Broker {
             Owner::Log(group, tag) => self.log_done(group, tag, result, out),
             Owner::Arrival(group, tag) => self.arrival_done(group, tag, result, out),
             Owner::Broom => {
-                if let Err(error) = result {
+                if let Err(error) = result
+                    && error != DiskError::Missing
+                {
                     out.event(Event::Note(format!("a file of a deleted topic could not be removed: {error:?}")));
                 }
             }
@@ -569,7 +574,9 @@ impl Broker {
             };
             node.map(|node| Route { node, term: replica.raft.term() })
         });
-        match (heard, own) {
+        // Nobody else can say what is wrong.
+        let helpless = self.suspended.is_helpless(group).then_some(Route { node: self.config.node, term: Term(0) });
+        match (heard, own.or(helpless)) {
             (Some(heard), Some(own)) => Some(if heard.term > own.term { heard } else { own }),
             (heard, own) => own.or(heard),
         }
@@ -631,6 +638,9 @@ impl Broker {
         }
         if !self.registered() {
             return "this broker's registration".into();
+        }
+        if let Some(what) = self.waits_for_replicas() {
+            return what.into();
         }
         // Until then its vote does not count there, and the disk it replaces is still counted on.
         let outside = self.replicas.iter().find(|(group, replica)| self.shall_vote(**group) && !replica.raft.votes());

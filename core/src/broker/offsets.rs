@@ -140,7 +140,7 @@ impl Broker {
 
     fn may_answer(&self, group: Option<GroupId>, claimed: i32) -> Result<GroupId, ErrorCode> {
         let group = group.ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let replica = self.replicas.get(&group).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let replica = self.replicas.get(&group).ok_or_else(|| self.nobody(group))?;
         let early = self.config.mutants.planted(Mutant::LatestGoesBack) && replica.raft.leading();
         if !replica.raft.serving() && !early {
             return Err(replica.refusal());

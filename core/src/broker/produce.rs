@@ -111,7 +111,7 @@ impl Broker {
         batch: Batch,
     ) -> Result<(GroupId, Batch), ErrorCode> {
         let group = self.group_of(topic, partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let replica = self.replicas.get(&group).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let replica = self.replicas.get(&group).ok_or_else(|| self.nobody(group))?;
         if !replica.raft.serving() {
             return Err(replica.refusal());
         }

@@ -43,9 +43,10 @@ impl Broker {
         };
         let cluster = self.charter().cluster;
         let identity = Identity { cluster, directory: self.config.directory, boot: self.boot.counter };
-        self.journal = Some(Journal::open(settings, identity, std::mem::take(&mut self.journals)));
-        let mutants = self.config.mutants;
-        self.journal().plant(mutants);
+        let mut journal = Journal::open(settings, identity, std::mem::take(&mut self.journals));
+        journal.expect(self.formation().journal_was_opened());
+        journal.plant(self.config.mutants);
+        self.journal = Some(journal);
     }
 
     pub(super) fn journal_done(&mut self, tag: u64, result: DiskResult, out: &mut Effects) {
@@ -54,12 +55,13 @@ impl Broker {
                 journal::Done::Durable(ticket) => self.durable(ticket, out),
                 journal::Done::Recovered(recovered) => self.recovered(*recovered, out),
                 journal::Done::Corrupt(damage) => {
-                    // Healing a group from its peers comes with re-admission; until then nobody votes on damaged memory.
-                    let what = format!(
-                        "journal file {} is damaged at byte {} (blocks {} to {}): what was acknowledged may be lost",
-                        damage.sequence, damage.at, damage.first_block, damage.last_block
-                    );
-                    return self.halt(Halt::Corrupt(what), out);
+                    if self.is_single() {
+                        return self.halt(Halt::Corrupt(format!("{damage}: what was acknowledged may be lost")), out);
+                    }
+                    let node = self.config.node;
+                    out.event(Event::Note(format!(
+                        "broker {node}: {damage}: its part in what stood there is given up"
+                    )));
                 }
                 journal::Done::Foreign(what) => return self.halt(Halt::Foreign(what), out),
                 journal::Done::Failed(what) => return self.halt(Halt::DiskFailed(what), out),
@@ -75,20 +77,14 @@ impl Broker {
     }
 
     fn recovered(&mut self, recovered: journal::Recovered, out: &mut Effects) {
-        if recovered.all_suspended || !recovered.suspended.is_empty() {
+        let damaged = recovered.all_suspended || !recovered.suspended.is_empty();
+        if damaged && self.is_single() {
             return self.halt(Halt::Corrupt("an earlier life found the journal damaged".into()), out);
-        }
-        let opened = self.formation().journal_was_opened();
-        if recovered.newest < opened {
-            let what = match recovered.newest {
-                0 => "the journal is gone, and with it every vote and acknowledgement of this broker".to_owned(),
-                newest => format!("the journal ends with file {newest}, and there was a file {opened}"),
-            };
-            return self.halt(Halt::Corrupt(what), out);
         }
         if recovered.cut.is_some() {
             out.event(Event::Sometimes(marks::JOURNAL_CUT));
         }
+        self.suspend(&recovered, out);
         for (group, recovered) in recovered.groups {
             match self.park(group, recovered) {
                 Ok(parked) => {
@@ -104,13 +100,17 @@ impl Broker {
         self.formation().journal_opened(newest);
     }
 
+    /// Whether there is nobody else in the cluster.
+    fn is_single(&self) -> bool {
+        self.charter().members.len() == 1
+    }
+
     fn fresh(&self, group: GroupId) -> Machine {
         let fold = if group == GroupId::CONTROLLER {
             let charter = self.charter();
-            let founding = charter
-                .members
-                .iter()
-                .map(|seat| (seat.node, Controller { replica: seat.replica, directory: seat.directory, voter: true }));
+            let founding = charter.members.iter().map(|seat| {
+                (seat.node, Controller { replica: seat.replica, directory: seat.directory, voter: true, renewed: 0 })
+            });
             Fold::Controller(Box::new(Image::new(charter.cluster).founded_by(founding)))
         } else {
             Fold::Partition(producers(Producers::default(), self.config.mutants))
@@ -195,7 +195,8 @@ impl Broker {
     /// Takes part once every state is read, and it is written down that there was a journal: before the first vote.
     pub(super) fn start_if_restored(&mut self, out: &mut Effects) {
         let opened = self.journal().opened();
-        if opened == 0 || self.parked.values().any(|parked| parked.restoring) {
+        let lost = self.suspended.holds(GroupId::CONTROLLER);
+        if opened == 0 || lost || self.parked.values().any(|parked| parked.restoring) {
             return;
         }
         // First: the word beside the charter may lack just the room that this makes.
@@ -214,12 +215,18 @@ impl Broker {
     }
 
     /// Removes files that no mark names: left by a crash between their making and the mark that would have named them.
-    fn sweep(&mut self, out: &mut Effects) {
-        let named: BTreeSet<FileId> = self.parked.values().flat_map(|parked| parked.machine.log.files()).collect();
-        if self.parked.values().any(|parked| parked.lost.is_some()) {
+    pub(super) fn sweep(&mut self, out: &mut Effects) {
+        let lost =
+            self.parked.values().any(|parked| parked.lost.is_some()) || self.replicas.values().any(Replica::is_lost);
+        if lost || self.suspended.may_own_files() {
             // What a lost state named may be all that is left of it: the next start sweeps.
             return;
         }
+        let mut named: BTreeSet<FileId> = self.parked.values().flat_map(|parked| parked.machine.log.files()).collect();
+        for replica in self.replicas.values() {
+            named.extend(replica.machine.log.files().chain(replica.copying.files()));
+        }
+        named.extend(self.dying.values().flat_map(|dying| dying.files.iter().copied()));
         for file in std::mem::take(&mut self.listed).into_keys().filter(|file| !named.contains(file)) {
             self.disk(Owner::Broom, DiskCommand::Remove { file }, out);
         }
@@ -289,6 +296,7 @@ impl Broker {
                 let own = info.replicas.iter().find(|replica| replica.0 == node);
                 if let Some((_, replica)) = own
                     && !self.replicas.contains_key(&info.group)
+                    && !self.suspended.holds(info.group)
                 {
                     let members = info.founding.iter().map(|(node, replica)| (*node, *replica, true)).collect();
                     wanted.push((info.group, *replica, members, topic.config(), (topic.name.clone(), at)));
@@ -303,7 +311,10 @@ impl Broker {
             .tombstones()
             .values()
             .flat_map(of_tombstone)
-            .filter(|(group, _)| self.replicas.contains_key(group) || self.parked.contains_key(group))
+            .filter(|(group, _)| {
+                let known = self.replicas.contains_key(group) || self.parked.contains_key(group);
+                known || self.suspended.holds(*group)
+            })
             .collect();
         let by_name = self.config.mutants.planted(Mutant::NameNotId);
         for (group, name) in gone {
@@ -312,6 +323,7 @@ impl Broker {
                 self.by_name.insert(name, producers.clone());
             }
             self.drop_group(group, out);
+            self.suspended_dropped(group);
         }
         for (group, replica, members, config, name) in wanted {
             let known = self.parked.contains_key(&group);

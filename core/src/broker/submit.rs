@@ -75,7 +75,7 @@ impl Broker {
         }
     }
 
-    fn send_command(&mut self, command: Bytes) {
+    pub(super) fn send_command(&mut self, command: Bytes) {
         if self.replicas.get(&GroupId::CONTROLLER).is_some_and(|replica| replica.raft.serving()) {
             self.propose_command(command);
         } else if let Some(route) = self.route(GroupId::CONTROLLER) {
@@ -129,7 +129,9 @@ impl Broker {
         self.admin_changed = true;
         match &result {
             Ok(Applied::TopicCreated { .. } | Applied::TopicDeleted { .. }) => self.reconcile(out),
-            Ok(Applied::BrokerAdmitted { .. }) => {
+            Ok(
+                Applied::BrokerAdmitted { .. } | Applied::ReplicasRenewed { .. } | Applied::ControllerRenewed { .. },
+            ) => {
                 self.reconcile(out);
                 self.introduce_all();
             }

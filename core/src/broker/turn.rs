@@ -49,6 +49,7 @@ impl Broker {
             self.form_groups();
             self.prefer(out);
             self.seal_idle_journal();
+            self.renew_replicas();
             self.submit_due(out);
             self.admin_changed = true;
             if !self.caught_up && self.waits_for().is_empty() {

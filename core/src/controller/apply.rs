@@ -5,7 +5,8 @@
 //! controller, in the order in which it looks for them.
 
 use super::command::{
-    AdmitBroker, AllocateProducerIds, Command, CreateTopic, DeleteTopic, Origin, RegisterBroker, TopicRef,
+    AdmitBroker, AllocateProducerIds, Command, CreateTopic, DeleteTopic, Origin, RegisterBroker, RenewController,
+    RenewReplicas, TopicRef,
 };
 use super::digest::Digest;
 use super::image::{
@@ -52,6 +53,8 @@ impl Image {
             Command::DeleteTopic(delete) => self.delete(index, delete),
             Command::AllocateProducerIds(allocate) => self.allocate(index, &allocate),
             Command::AdmitBroker(admit) => self.admit_broker(&admit),
+            Command::RenewReplicas(renew) => self.renew_replicas(&renew),
+            Command::RenewController(renew) => self.renew_controller(&renew),
         };
         self.digest = self.digest_of(digest, &result).value();
         result
@@ -93,6 +96,14 @@ impl Image {
             }
             Ok(Applied::BrokerAdmitted { node, directory, repeated }) => {
                 digest.u64(6).u64(u64::from(node.0)).bytes(&directory.0).u64(u64::from(*repeated))
+            }
+            Ok(Applied::ReplicasRenewed { node, groups, helpless }) => {
+                let digest = digest.u64(7).u64(u64::from(node.0)).u64(groups.len() as u64);
+                groups.iter().chain(helpless).fold(digest, |digest, group| digest.u64(group.0))
+            }
+            Ok(Applied::ControllerRenewed { node, repeated }) => {
+                let replica = self.controllers.get(node).map_or(0, |member| member.replica.0);
+                digest.u64(8).u64(u64::from(node.0)).u64(replica).u64(u64::from(*repeated))
             }
         }
     }
@@ -190,17 +201,55 @@ impl Image {
         self.next_controller = ReplicaId(replica.0 + 1);
         // Who voted before votes again; a newcomer listens.
         let voter = self.controllers.get(&node).is_some_and(|member| member.voter);
-        self.controllers.insert(node, Controller { replica, directory, voter });
+        self.controllers.insert(node, Controller { replica, directory, voter, renewed: 0 });
         if let Some(broker) = self.brokers.get_mut(&node) {
             broker.retire(directory, RETIRED_DIRECTORIES_MAX);
         }
         for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
-            for place in partition.replicas.iter_mut().filter(|place| place.0 == node) {
-                place.1 = partition.next_replica;
-                partition.next_replica = ReplicaId(partition.next_replica.0 + 1);
-            }
+            partition.renew(node);
         }
         admitted(false)
+    }
+
+    /// Gives a broker new replica ids in some groups, wherever others can make it again what it was.
+    fn renew_replicas(&mut self, renew: &RenewReplicas) -> Result<Applied, Rejection> {
+        let RenewReplicas { origin, directory, lost } = renew;
+        let node = origin.node;
+        self.admit(*origin)?;
+        if self.brokers[&node].directory != *directory {
+            let message = format!("Broker {node} does not run on directory {directory}.");
+            return Err(Rejection::new(ErrorCode::StaleBrokerEpoch, message));
+        }
+        let (mut groups, mut helpless) = (Vec::new(), Vec::new());
+        for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
+            if !lost.covers(partition.group) {
+                continue;
+            }
+            if partition.replicas.len() > 1 {
+                if partition.renew(node) {
+                    groups.push(partition.group);
+                }
+            } else if partition.replicas[0].0 == node {
+                helpless.push(partition.group);
+            }
+        }
+        Ok(Applied::ReplicasRenewed { node, groups, helpless })
+    }
+
+    /// Gives a member of the controller a new replica id, one for each of its lives that asks.
+    fn renew_controller(&mut self, renew: &RenewController) -> Result<Applied, Rejection> {
+        let RenewController { node, directory, boot } = *renew;
+        let replica = self.next_controller;
+        let Some(member) = self.controllers.get_mut(&node).filter(|member| member.directory == directory) else {
+            let message = format!("Broker {node} is no member of the controller on directory {directory}.");
+            return Err(Rejection::new(ErrorCode::VoterNotFound, message));
+        };
+        let repeated = boot <= member.renewed;
+        if !repeated {
+            (member.replica, member.renewed) = (replica, boot);
+            self.next_controller = ReplicaId(replica.0 + 1);
+        }
+        Ok(Applied::ControllerRenewed { node, repeated })
     }
 
     /// Whether a command is new. It counts as applied from here on.

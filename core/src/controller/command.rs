@@ -4,12 +4,12 @@
 //! that a newer version is refused rather than misread. Does not judge whether a command makes sense: that is
 //! [`Image::apply`](super::image::Image::apply)'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use prost::Message;
 
-use crate::id::{DirectoryId, NodeId, TopicId};
+use crate::id::{DirectoryId, GroupId, NodeId, TopicId};
 
 /// The version of the format. Raised when an older broker would misread a command.
 pub const COMMAND_VERSION: u32 = 1;
@@ -38,6 +38,10 @@ pub enum Command {
     AllocateProducerIds(AllocateProducerIds),
     /// A broker shall be what it was, or become one, on a disk that was empty.
     AdmitBroker(AdmitBroker),
+    /// A broker's journal was damaged: it shall be other replicas of partitions.
+    RenewReplicas(RenewReplicas),
+    /// A broker's journal was damaged: it shall be another replica of the controller.
+    RenewController(RenewController),
 }
 
 /// A broker says who and where it is.
@@ -137,6 +141,48 @@ pub struct AdmitBroker {
     pub directory: DirectoryId,
 }
 
+/// A broker that lives on has forgotten, with a part of its journal, what it promised in some groups: it gets new replica ids
+/// there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RenewReplicas {
+    /// The broker, which asks for itself.
+    pub origin: Origin,
+    /// The data directory it runs on.
+    pub directory: DirectoryId,
+    /// Where it has forgotten.
+    pub lost: Lost,
+}
+
+/// Of which groups a broker has forgotten what it promised.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Lost {
+    /// Of these.
+    Only(BTreeSet<GroupId>),
+    /// Of all that it holds but these.
+    AllBut(BTreeSet<GroupId>),
+}
+
+impl Lost {
+    /// Whether this group is one of them.
+    pub fn covers(&self, group: GroupId) -> bool {
+        match self {
+            Self::Only(groups) => groups.contains(&group),
+            Self::AllBut(groups) => !groups.contains(&group),
+        }
+    }
+}
+
+/// The same in the controller's own group. Whoever hears of it may ask: each life of a directory gets one new id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RenewController {
+    /// The broker.
+    pub node: NodeId,
+    /// The data directory it runs on.
+    pub directory: DirectoryId,
+    /// Its boot counter: the life in which it asked.
+    pub boot: u64,
+}
+
 /// Why bytes are no command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CommandError {
@@ -163,14 +209,15 @@ impl std::fmt::Display for CommandError {
 impl std::error::Error for CommandError {}
 
 impl Command {
-    /// Who asked; a registration needs none, as it says where things stand.
+    /// Who asked; what says where things stand needs none.
     pub fn origin(&self) -> Option<Origin> {
         match self {
-            Self::RegisterBroker(_) => None,
+            Self::RegisterBroker(_) | Self::RenewController(_) => None,
             Self::CreateTopic(create) => Some(create.origin),
             Self::DeleteTopic(delete) => Some(delete.origin),
             Self::AllocateProducerIds(allocate) => Some(allocate.origin),
             Self::AdmitBroker(admit) => Some(admit.origin),
+            Self::RenewReplicas(renew) => Some(renew.origin),
         }
     }
 
@@ -213,6 +260,23 @@ impl Command {
                 origin: Some(admit.origin.into()),
                 node: admit.node.0,
                 directory: Bytes::copy_from_slice(&admit.directory.0),
+            }),
+            Self::RenewReplicas(renew) => {
+                let (groups, others) = match &renew.lost {
+                    Lost::Only(groups) => (groups, false),
+                    Lost::AllBut(groups) => (groups, true),
+                };
+                wire::Kind::RenewReplicas(wire::Renew {
+                    origin: Some(renew.origin.into()),
+                    directory: Bytes::copy_from_slice(&renew.directory.0),
+                    groups: groups.iter().map(|group| group.0).collect(),
+                    others,
+                })
+            }
+            Self::RenewController(renew) => wire::Kind::RenewController(wire::RenewController {
+                node: renew.node.0,
+                directory: Bytes::copy_from_slice(&renew.directory.0),
+                boot: renew.boot,
             }),
         };
         wire::Command { version: COMMAND_VERSION, kind: Some(kind) }.encode_to_vec().into()
@@ -265,6 +329,19 @@ impl Command {
                 node: node_id(admit.node)?,
                 directory: DirectoryId(uuid(&admit.directory, "directory")?),
             }),
+            wire::Kind::RenewReplicas(renew) => {
+                let groups = renew.groups.into_iter().map(GroupId).collect();
+                Self::RenewReplicas(RenewReplicas {
+                    origin: origin(renew.origin)?,
+                    directory: DirectoryId(uuid(&renew.directory, "directory")?),
+                    lost: if renew.others { Lost::AllBut(groups) } else { Lost::Only(groups) },
+                })
+            }
+            wire::Kind::RenewController(renew) => Self::RenewController(RenewController {
+                node: node_id(renew.node)?,
+                directory: DirectoryId(uuid(&renew.directory, "directory")?),
+                boot: renew.boot,
+            }),
         })
     }
 }
@@ -305,7 +382,7 @@ pub(super) mod wire {
     pub(in crate::controller) struct Command {
         #[prost(uint32, tag = "1")]
         pub(in crate::controller) version: u32,
-        #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6")]
+        #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8")]
         pub(in crate::controller) kind: Option<Kind>,
     }
 
@@ -321,6 +398,10 @@ pub(super) mod wire {
         AllocateProducerIds(Allocate),
         #[prost(message, tag = "6")]
         AdmitBroker(Admit),
+        #[prost(message, tag = "7")]
+        RenewReplicas(Renew),
+        #[prost(message, tag = "8")]
+        RenewController(RenewController),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -395,6 +476,29 @@ pub(super) mod wire {
         pub(in crate::controller) node: u32,
         #[prost(bytes = "bytes", tag = "3")]
         pub(in crate::controller) directory: Bytes,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(in crate::controller) struct Renew {
+        #[prost(message, optional, tag = "1")]
+        pub(in crate::controller) origin: Option<Origin>,
+        #[prost(bytes = "bytes", tag = "2")]
+        pub(in crate::controller) directory: Bytes,
+        #[prost(uint64, repeated, tag = "3")]
+        pub(in crate::controller) groups: Vec<u64>,
+        /// The groups are those it has not forgotten.
+        #[prost(bool, tag = "4")]
+        pub(in crate::controller) others: bool,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(in crate::controller) struct RenewController {
+        #[prost(uint32, tag = "1")]
+        pub(in crate::controller) node: u32,
+        #[prost(bytes = "bytes", tag = "2")]
+        pub(in crate::controller) directory: Bytes,
+        #[prost(uint64, tag = "3")]
+        pub(in crate::controller) boot: u64,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

@@ -126,6 +126,16 @@ pub struct PartitionInfo {
     pub next_replica: ReplicaId,
 }
 
+impl PartitionInfo {
+    /// Gives the replica of a broker another id, if it has one here.
+    pub(super) fn renew(&mut self, node: NodeId) -> bool {
+        let Some(place) = self.replicas.iter_mut().find(|place| place.0 == node) else { return false };
+        place.1 = self.next_replica;
+        self.next_replica = ReplicaId(self.next_replica.0 + 1);
+        true
+    }
+}
+
 /// A member of the controller's own group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Controller {
@@ -135,6 +145,9 @@ pub struct Controller {
     pub directory: DirectoryId,
     /// Whether it votes; the others only listen.
     pub voter: bool,
+    /// The life of the directory (its boot counter) in which it asked for this replica, as its journal was damaged; zero if
+    /// it did not.
+    pub renewed: u64,
 }
 
 /// What is left of a deleted topic.
@@ -185,6 +198,22 @@ pub enum Applied {
         /// The data directory it is bound to now.
         directory: DirectoryId,
         /// Whether it was already.
+        repeated: bool,
+    },
+    /// The broker is to be other replicas of partitions.
+    ReplicasRenewed {
+        /// Which one.
+        node: NodeId,
+        /// The groups in which it has a new id.
+        groups: Vec<GroupId>,
+        /// The groups where it keeps its id, for there is no other replica to make a new one from.
+        helpless: Vec<GroupId>,
+    },
+    /// The broker is to be another replica of the controller.
+    ControllerRenewed {
+        /// Which one.
+        node: NodeId,
+        /// Whether it was already, for the same life or a later one.
         repeated: bool,
     },
     /// A block of producer ids belongs to the broker that asked.

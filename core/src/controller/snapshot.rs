@@ -188,12 +188,14 @@ impl Member {
             replica: member.replica.0,
             directory: Bytes::copy_from_slice(&member.directory.0),
             voter: member.voter,
+            renewed: member.renewed,
         }
     }
 
     fn into_info(self) -> Result<(NodeId, Controller), SnapshotError> {
         let directory = DirectoryId(command::uuid(&self.directory, "directory")?);
-        let member = Controller { replica: ReplicaId(self.replica), directory, voter: self.voter };
+        let (replica, voter, renewed) = (ReplicaId(self.replica), self.voter, self.renewed);
+        let member = Controller { replica, directory, voter, renewed };
         Ok((command::node_id(self.node)?, member))
     }
 }
@@ -350,6 +352,8 @@ struct Member {
     directory: Bytes,
     #[prost(bool, tag = "4")]
     voter: bool,
+    #[prost(uint64, tag = "5")]
+    renewed: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -30,7 +30,8 @@ pub enum Message {
         /// Its charter.
         charter: Charter,
     },
-    /// "My disk was empty when this cluster was formed already: give me something to do."
+    /// "My disk was empty when this cluster was formed already: give me something to do." Or, of a member: "My journal was
+    /// damaged: give me another replica of the controller."
     Join {
         /// The sender's disk.
         directory: DirectoryId,
@@ -40,6 +41,8 @@ pub enum Message {
         host: String,
         /// The port there.
         port: u16,
+        /// Of a member, its boot counter; zero of an observer.
+        renews: u64,
     },
     /// "You are admitted."
     Admitted {
@@ -51,6 +54,8 @@ pub enum Message {
         admitted: DirectoryId,
         /// Its replica id in the controller group.
         replica: ReplicaId,
+        /// The life in which a member asked for that; zero for an observer.
+        renews: u64,
     },
 }
 
@@ -76,6 +81,8 @@ struct Admitted {
     admitted: Bytes,
     #[prost(uint64, tag = "3")]
     replica: u64,
+    #[prost(uint64, tag = "4")]
+    renews: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -98,6 +105,8 @@ struct Join {
     host: String,
     #[prost(uint32, tag = "3")]
     port: u32,
+    #[prost(uint64, tag = "4")]
+    renews: u64,
 }
 
 /// The longest host name that is listened to (RFC 1035).
@@ -121,21 +130,23 @@ impl Message {
                 formed: Some(charter.into()),
                 ..Wire::default()
             },
-            Self::Join { directory, cluster, host, port } => Wire {
+            Self::Join { directory, cluster, host, port, renews } => Wire {
                 directory: Bytes::copy_from_slice(&directory.0),
                 join: Some(Join {
                     cluster: Bytes::copy_from_slice(&cluster.0),
                     host: host.clone(),
                     port: u32::from(*port),
+                    renews: *renews,
                 }),
                 ..Wire::default()
             },
-            Self::Admitted { directory, cluster, admitted, replica } => Wire {
+            Self::Admitted { directory, cluster, admitted, replica, renews } => Wire {
                 directory: Bytes::copy_from_slice(&directory.0),
                 admitted: Some(Admitted {
                     cluster: Bytes::copy_from_slice(&cluster.0),
                     admitted: Bytes::copy_from_slice(&admitted.0),
                     replica: replica.0,
+                    renews: *renews,
                 }),
                 ..Wire::default()
             },
@@ -164,13 +175,14 @@ impl Message {
                     return None;
                 }
                 let (cluster, port) = (ClusterId(uuid(&join.cluster)?), u16::try_from(join.port).ok()?);
-                Some(Self::Join { directory, cluster, host: join.host, port })
+                Some(Self::Join { directory, cluster, host: join.host, port, renews: join.renews })
             }
             (None, None, None, Some(word)) if word.replica > 0 => Some(Self::Admitted {
                 directory,
                 cluster: ClusterId(uuid(&word.cluster)?),
                 admitted: DirectoryId(uuid(&word.admitted)?),
                 replica: ReplicaId(word.replica),
+                renews: word.renews,
             }),
             _ => None,
         }

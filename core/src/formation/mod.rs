@@ -13,7 +13,8 @@
 //! Sans everything else: it knows files by id and brokers by number. Does not know how an observer is
 //! admitted (the controller does). A charter that the medium lost before the journal was opened counts as an empty disk.
 //!
-//! Beside a member's charter stands how far its journal was opened, so that one that vanishes is missed.
+//! Beside a member's charter stands how far its journal was opened, so that one that vanishes is missed. A member whose
+//! journal lost what it promised in the controller group asks like an observer, and becomes another replica of it.
 
 mod message;
 mod protocol;
@@ -89,6 +90,8 @@ pub struct Applicant {
     pub host: String,
     /// The port there.
     pub port: u16,
+    /// Of a member that asks for another replica id, its boot counter; zero of an observer.
+    pub renews: u64,
 }
 
 /// Tags of disk operations.
@@ -129,7 +132,8 @@ struct Heard {
 /// One broker's way into a cluster.
 ///
 /// - what is said to others about this disk is durable before
-/// - a member's record never changes, but for the word how far its journal was opened, which only grows
+/// - a member's record never changes, but for its replica id if it asked for another one, and for the word how far its journal
+///   was opened, which only grows
 #[derive(Debug)]
 pub struct Formation {
     setup: Setup,
@@ -139,6 +143,8 @@ pub struct Formation {
     /// How far the journal was opened: what is durable of that, and what is to be.
     opened: u64,
     opened_now: u64,
+    /// The life in which this member asks for another replica id; zero if it does not.
+    renews: u64,
     /// Whether the disk was read.
     open: bool,
     /// Whether the disk holds anything else of a broker.
@@ -182,6 +188,7 @@ impl Formation {
             file: None,
             opened: 0,
             opened_now: 0,
+            renews: 0,
             open: false,
             others,
             task: Task::Idle,
@@ -356,8 +363,11 @@ impl Formation {
         if opened > self.opened {
             self.opened = opened;
             self.reports.push(Report::Opened);
+        }
+        if self.record.as_ref() == Some(&record) {
             return;
         }
+        self.renews = 0;
         if let Record::Charter(charter, role) = &record {
             self.reports.push(Report::Chartered(charter.clone(), *role));
         }
@@ -425,10 +435,19 @@ impl Formation {
         &self.applicants
     }
 
-    /// The applicants that asked since this was called last: if one is admitted, it is to be told.
-    pub fn asked(&mut self) -> Vec<(NodeId, DirectoryId)> {
+    /// The applicants that asked since this was called last: if one is admitted, it is to be told. With each, the disk it asks
+    /// for, and the life in which a member asks for another replica id.
+    pub fn asked(&mut self) -> Vec<(NodeId, DirectoryId, u64)> {
         let asked = std::mem::take(&mut self.asked);
-        asked.into_iter().filter_map(|node| Some((node, self.applicants.get(&node)?.directory))).collect()
+        let applicant = |node| self.applicants.get(&node).map(|one| (node, one.directory, one.renews));
+        asked.into_iter().filter_map(applicant).collect()
+    }
+
+    /// This member can not be the replica of the controller that it was: it asks for another id. `boot` counts its lives.
+    /// [`Report::Chartered`] says which it is.
+    pub fn renew(&mut self, boot: u64) {
+        assert!(self.membership_charter().is_some() && boot > 0, "who is no replica yet asks to be admitted");
+        self.renews = boot;
     }
 
     /// What it waits for, to be read behind "waiting for".
@@ -436,6 +455,9 @@ impl Formation {
         let setup = &self.setup;
         match self.membership() {
             Membership::Starting => "recovery from the disk".to_owned(),
+            Membership::Member if self.renews > 0 => {
+                "another replica of the controller: its journal was damaged".to_owned()
+            }
             Membership::Member => String::new(),
             Membership::Observer => {
                 "admission: this broker's disk is empty, and the cluster was formed without it (`tidelog cluster admit`)"

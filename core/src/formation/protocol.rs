@@ -31,7 +31,7 @@ impl Formation {
 
     /// Time has passed. Nothing is done before the disk was read.
     pub fn tick(&mut self, now: Instant) {
-        if self.open && self.membership_charter().is_none() && now >= self.next_say {
+        if self.asks() && now >= self.next_say {
             self.next_say = now + self.setup.every;
             self.found();
             self.tell_all();
@@ -48,8 +48,13 @@ impl Formation {
 
     /// When it next wants to be woken, if it does.
     pub fn next_wake(&self) -> Option<Instant> {
-        let waits = self.open && self.membership_charter().is_none() && !matches!(self.task, Task::Stopped);
+        let waits = self.asks() && !matches!(self.task, Task::Stopped);
         if self.owes_word() { Some(self.next_word) } else { waits.then_some(self.next_say) }
+    }
+
+    /// Whether it says again and again what it waits for.
+    fn asks(&self) -> bool {
+        self.open && (self.membership_charter().is_none() || self.renews > 0)
     }
 
     /// Another broker said something.
@@ -63,10 +68,12 @@ impl Formation {
                 self.hello(from, voters, heard, (nonce, echo));
             }
             Message::Formed { directory, charter } => self.formed(from, directory, charter),
-            Message::Join { directory, cluster, host, port } => {
-                self.join(from, cluster, Applicant { directory, host, port });
+            Message::Join { directory, cluster, host, port, renews } => {
+                self.join(from, cluster, Applicant { directory, host, port, renews });
             }
-            Message::Admitted { directory: _, cluster, admitted, replica } => self.admitted(cluster, admitted, replica),
+            Message::Admitted { directory: _, cluster, admitted, replica, renews } => {
+                self.admitted((cluster, admitted, renews), replica);
+            }
         }
     }
 
@@ -205,26 +212,34 @@ impl Formation {
             return;
         }
         let directory = applicant.directory;
-        self.note(format!("broker {from} asks to be admitted: the cluster was formed without its disk ({directory})"));
+        self.note(match applicant.renews {
+            0 => format!("broker {from} asks to be admitted: the cluster was formed without its disk ({directory})"),
+            _ => format!("broker {from} asks to be another replica of the controller: its journal was damaged"),
+        });
         self.applicants.insert(from, applicant);
     }
 
-    /// This broker's disk is admitted: from now on it is a member, under an id no other disk ever had.
-    fn admitted(&mut self, cluster: ClusterId, admitted: DirectoryId, replica: ReplicaId) {
-        let Some(Record::Charter(charter, Role::Observer)) = &self.record else { return };
+    /// This broker's disk is admitted: from now on it is a member, under an id no other disk ever had. Or it was a member, and is
+    /// one under an id that nobody had before this life of it asked.
+    fn admitted(&mut self, answered: (ClusterId, DirectoryId, u64), replica: ReplicaId) {
+        let Some(Record::Charter(charter, role)) = &self.record else { return };
         let founding = charter.members.iter().any(|seat| seat.replica == replica);
-        if charter.cluster == cluster && admitted == self.setup.directory && !founding {
+        let waits = *role == Role::Observer || self.renews > 0;
+        if waits && answered == (charter.cluster, self.setup.directory, self.renews) && !founding && self.idle() {
             let charter = charter.clone();
-            self.reports.push(Report::Sometimes(marks::ADMITTED));
+            self.reports.push(Report::Sometimes(match self.renews {
+                0 => marks::ADMITTED,
+                _ => marks::CONTROLLER_RENEWED,
+            }));
             self.write(Record::Charter(charter, Role::Member(replica)));
         }
     }
 
     /// Tells an applicant that it is admitted.
-    pub fn welcome(&mut self, node: NodeId, admitted: DirectoryId, replica: ReplicaId) {
+    pub fn welcome(&mut self, node: NodeId, admitted: DirectoryId, renews: u64, replica: ReplicaId) {
         if let Some(charter) = self.membership_charter() {
             let (directory, cluster) = (self.setup.directory, charter.cluster);
-            self.sends.push((node, Message::Admitted { directory, cluster, admitted, replica }));
+            self.sends.push((node, Message::Admitted { directory, cluster, admitted, replica, renews }));
         }
     }
 
@@ -252,17 +267,18 @@ impl Formation {
     fn tell_all(&mut self) {
         let others: Vec<NodeId> = self.others().collect();
         match &self.record {
-            Some(Record::Charter(charter, Role::Observer)) => {
-                let Self { setup, sends, .. } = self;
+            Some(Record::Charter(charter, role)) if *role == Role::Observer || self.renews > 0 => {
+                let Self { setup, sends, renews, .. } = self;
                 let join = Message::Join {
                     directory: setup.directory,
                     cluster: charter.cluster,
                     host: setup.host.clone(),
                     port: setup.port,
+                    renews: *renews,
                 };
                 sends.extend(others.into_iter().map(|node| (node, join.clone())));
             }
-            Some(Record::Charter(_, Role::Member(_))) => {}
+            Some(Record::Charter(..)) => {}
             Some(Record::Pledge(_)) | None => others.into_iter().for_each(|node| self.say_hello(node)),
         }
     }
@@ -283,7 +299,7 @@ impl Formation {
     }
 
     fn write(&mut self, record: Record) {
-        assert!(self.membership_charter().is_none(), "a member's record never changes");
+        assert!(self.asks(), "a member's record changes only when it asked");
         if self.idle() {
             self.task = Task::Writing { record, opened: self.opened_now, file: None, allocated: false };
         }

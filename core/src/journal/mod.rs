@@ -118,19 +118,30 @@ pub struct Cut {
     pub at: u64,
 }
 
-/// Synced bytes that are not what was written.
+/// Synced bytes that are not what was written, or not there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Damage {
     /// The sequence of the file.
     pub sequence: u64,
     /// Where the first damaged block begins.
     pub at: u64,
-    /// The first damaged block.
+    /// The first damaged block; zero where a whole file is missing, or its beginning.
     pub first_block: u64,
     /// The last damaged block.
     pub last_block: u64,
     /// The groups that the surviving directories name; `None` if some block lost both of its directories.
     pub groups: Option<BTreeSet<GroupId>>,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { sequence, at, first_block, last_block, groups: _ } = self;
+        match (sequence, first_block) {
+            (0, _) => write!(f, "entries of the journal are missing"),
+            (_, 0) => write!(f, "journal file {sequence} is missing, or its beginning is damaged"),
+            _ => write!(f, "journal file {sequence} is damaged at byte {at} (blocks {first_block} to {last_block})"),
+        }
+    }
 }
 
 /// What recovery found of one group.
@@ -155,9 +166,6 @@ pub struct Recovered {
     pub all_suspended: bool,
     /// The remains of a torn block that this recovery cut off.
     pub cut: Option<Cut>,
-    /// The sequence of the newest file that anything was seen of, zero if there was none: less than [`Journal::opened`] once
-    /// said means that the end of the journal has vanished.
-    pub newest: u64,
 }
 
 /// What a finished disk command led to.
@@ -205,6 +213,14 @@ impl Journal {
         assert!(sector >= 512 && sector.is_power_of_two(), "sectors are 512 bytes or more");
         let state = State::Recovering(Box::new(Recovery::new(settings, identity, files)));
         Self { state, mutants: Mutants::default() }
+    }
+
+    /// Says, before anything else happens, that the file of this sequence was durable once ([`Journal::opened`]): if nothing as
+    /// new is there, the end of the journal has vanished.
+    pub fn expect(&mut self, sequence: u64) {
+        if let State::Recovering(recovery) = &mut self.state {
+            recovery.expected = sequence;
+        }
     }
 
     /// Plants a bug, before anything else happens.

@@ -185,7 +185,8 @@ impl World {
                 Event::Started => self.tell(Some(place), format!("broker {node} has recovered")),
                 Event::Sometimes(mark) => {
                     self.tally.mark(mark);
-                    if *mark == marks::DAMAGE_FOUND && !self.hosts[place as usize].rotten {
+                    let damaged = *mark == marks::DAMAGE_FOUND || *mark == marks::SUSPENDED;
+                    if damaged && !self.hosts[place as usize].rotten {
                         self.oracle.harmed(node);
                     }
                     if *mark == marks::ENTRIES_CARRIED {
@@ -201,6 +202,7 @@ impl World {
                         marks::CONFLICT_TRUNCATED => 300,
                         marks::ENTRIES_CARRIED => 60,
                         marks::REPLICA_DROPPED => 100,
+                        marks::SUSPENDED | marks::CONTROLLER_RENEWED | marks::REPLICAS_RENEWED => 300,
                         // What a recovery believed of a torn block is believed of an older file next time.
                         marks::JOURNAL_CUT => 500,
                         _ => 0,
@@ -446,19 +448,7 @@ impl World {
             }
             (Halt::Corrupt(_), _) if self.hosts[place as usize].rotten => {
                 let life = self.end_process(place, false);
-                let host = &mut self.hosts[place as usize];
-                if host.crash_rng.per_mille(500) {
-                    host.lost = true;
-                    self.tally.fault("broker_lost");
-                    return self.tell(Some(place), format!("broker {node} is lost for good: its disk is damaged"));
-                }
-                // As the broker says itself: its operator empties the disk, starts it, and admits it again.
-                let after = host.crash_rng.between(SECOND / 2, 8 * SECOND);
-                host.wipe();
-                self.oracle.wiped(NodeId(node));
-                self.tally.fault("disk_replaced");
-                self.tell(Some(place), format!("the damaged disk of broker {node} is replaced by an empty one"));
-                self.queue.push(self.now + after, Happening::Restart { place, life });
+                self.lose_or_replace(place, life);
             }
             (Halt::Stopped, _) if stop_asked.is_some() => {
                 let life = self.end_process(place, false);
@@ -473,6 +463,23 @@ impl World {
                 self.oracle.refused(node, "it stopped, and nobody asked it to");
             }
         }
+    }
+
+    /// The operator gives up a broker, or its disk: then it is started with an empty one, and admitted again.
+    pub(super) fn lose_or_replace(&mut self, place: u32, life: u64) {
+        let node = place + 1;
+        let host = &mut self.hosts[place as usize];
+        if host.crash_rng.per_mille(500) {
+            host.lost = true;
+            self.tally.fault("broker_lost");
+            return self.tell(Some(place), format!("broker {node} is lost for good: its disk is damaged"));
+        }
+        let after = host.crash_rng.between(SECOND / 2, 8 * SECOND);
+        host.wipe();
+        self.oracle.wiped(NodeId(node));
+        self.tally.fault("disk_replaced");
+        self.tell(Some(place), format!("the damaged disk of broker {node} is replaced by an empty one"));
+        self.queue.push(self.now + after, Happening::Restart { place, life });
     }
 
     /// Ends the process of a host, with its machine if `power`. Gives the incarnation that ended.

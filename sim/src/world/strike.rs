@@ -279,6 +279,10 @@ impl World {
             host.rotten = true;
             self.struck(fault, Some(place));
             self.tell(Some(place), format!("on broker {}, {text}", place + 1));
+            // Whoever sees that much missing may not want this disk any more.
+            if what == Rotten::Vanished && self.hosts[place as usize].crash_rng.per_mille(500) {
+                return self.lose_or_replace(place, life);
+            }
         }
         self.queue.push(self.now.saturating_add(down), Happening::Restart { place, life });
     }

@@ -181,6 +181,8 @@ pub(super) struct Recovery {
     in_use: BTreeMap<u64, InUse>,
     cut: Option<Cut>,
     damages: Vec<Damage>,
+    /// The sequence of a file that was durable in an earlier life.
+    pub(super) expected: u64,
     pub(super) mutants: Mutants,
 }
 
@@ -205,6 +207,7 @@ impl Recovery {
             in_use: BTreeMap::new(),
             cut: None,
             damages: Vec::new(),
+            expected: 0,
             mutants: Mutants::default(),
         }
     }

@@ -89,6 +89,12 @@ impl Recovery {
             self.table.suspend_all();
             self.damages.push(Damage { sequence, at: 0, first_block: 0, last_block: 0, groups: None });
         }
+        if self.evidence.sequence < self.expected {
+            self.evidence.sequence = self.expected;
+            self.table.suspend_all();
+            let sequence = self.expected;
+            self.damages.push(Damage { sequence, at: 0, first_block: 0, last_block: 0, groups: None });
+        }
     }
 
     fn replay_frame(&mut self, frame: Frame, unknown_suspended: bool) {
@@ -217,13 +223,7 @@ impl Recovery {
             });
         }
         let suspended = self.table.groups().filter(|(_, group)| group.suspended).map(|(id, _)| id).collect();
-        let recovered = Recovered {
-            groups,
-            suspended,
-            all_suspended: self.table.all_suspended,
-            cut: self.cut,
-            newest: self.evidence.sequence,
-        };
+        let recovered = Recovered { groups, suspended, all_suspended: self.table.all_suspended, cut: self.cut };
         self.table.high = self.table.high.max(self.evidence.append);
         let used = |file: &FileId| self.in_use.values().any(|in_use| in_use.used.file == *file);
         let slots = self.files.iter().filter(|(file, _)| !used(file));

@@ -1,0 +1,303 @@
+//! Somebody damages the journal of one broker by hand: what it promised in the groups that stood there is forgotten, so it says
+//! nothing in their name any more, is given new replica ids, and copies everything anew. Nothing that was acknowledged is lost.
+
+#[path = "support/house.rs"]
+mod house;
+
+use house::requests::batch;
+use house::{Disk, Home, House};
+use tidelog_core::effect::Halt;
+use tidelog_core::id::{ConnId, FileId, FileKind, GroupId, NodeId, ReplicaId};
+use tidelog_core::kafka::messages::{DeleteTopicState, DeleteTopicsRequest};
+use tidelog_core::kafka::{ErrorCode, ResponseBody};
+use tidelog_core::marks;
+use tidelog_core::time::Duration;
+
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+const THREE: NodeId = NodeId(3);
+
+fn files(disk: &Disk, kind: FileKind) -> Vec<FileId> {
+    disk.files.keys().copied().filter(|file| file.kind() == kind).collect()
+}
+
+/// The journal file that was opened last.
+fn newest(disk: &Disk) -> FileId {
+    let sequence =
+        |file: &FileId| disk.files[file].get(56..64).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight")));
+    files(disk, FileKind::Journal).into_iter().max_by_key(sequence).expect("there is one")
+}
+
+fn met(house: &House, node: NodeId, mark: &'static str) -> u32 {
+    house.marks.get(&(node, mark)).copied().unwrap_or(0)
+}
+
+/// Which replica a broker is in each group.
+fn replicas(house: &House, node: NodeId) -> Vec<(GroupId, ReplicaId)> {
+    house.homes[&node].broker.status().groups.iter().map(|group| (group.group, group.replica)).collect()
+}
+
+/// Three brokers, topics with three replicas, and some records.
+fn laden(topics: &[&str]) -> House {
+    let mut house = House::new(3);
+    house.ready();
+    for topic in topics {
+        let conn = open(&mut house, ONE);
+        assert_eq!(house.create(ONE, conn, (topic, 1, 3), &[]), 0);
+    }
+    house.pass(Duration::from_secs(1));
+    for round in 0..20 {
+        for topic in topics {
+            produce(&mut house, topic, &format!("{round}"));
+        }
+    }
+    house.pass(Duration::from_secs(1));
+    house
+}
+
+/// A connection of which no request was sent yet.
+fn open(house: &mut House, node: NodeId) -> ConnId {
+    house.open(node, 1_000 + house.homes[&node].next_request)
+}
+
+/// Writes by whoever leads.
+fn produce(house: &mut House, topic: &str, value: &str) {
+    for _ in 0..50 {
+        for node in house.homes.keys().copied().collect::<Vec<_>>() {
+            let conn = open(house, node);
+            match house.produce(node, conn, topic, batch(None, &[value], 1)).error_code {
+                0 => return,
+                code => assert_eq!(code, ErrorCode::NotLeaderOrFollower.code()),
+            }
+        }
+        house.pass(Duration::from_millis(200));
+    }
+    panic!("nobody takes it");
+}
+
+/// How many records of a topic whoever leads gives, from the first.
+fn count(house: &mut House, topic: &str) -> i64 {
+    for node in house.homes.keys().copied().collect::<Vec<_>>() {
+        let conn = open(house, node);
+        let partition = house.fetch(node, conn, topic, 0, 100);
+        if partition.error_code == 0 {
+            return partition.high_watermark;
+        }
+    }
+    panic!("nobody leads {topic}");
+}
+
+fn stop(house: &mut House, node: NodeId) -> Home {
+    let home = house.homes.remove(&node).expect("it lives");
+    house.inputs.retain(|(to, _)| *to != node);
+    home
+}
+
+fn start(house: &mut House, node: NodeId, home: Home) {
+    house.start(node, home.disk, home.boots + 1);
+    house.settle();
+}
+
+/// The second broker comes back after `damage`.
+fn damage(house: &mut House, damage: impl FnOnce(&mut Disk)) {
+    let mut home = stop(house, TWO);
+    house.pass(Duration::from_secs(2));
+    damage(&mut home.disk);
+    start(house, TWO, home);
+}
+
+/// Nothing is on the disk that nobody knows of.
+fn is_tidy(house: &mut House, node: NodeId) {
+    house.pass(Duration::from_secs(5));
+    let home = &house.homes[&node];
+    let audit = home.broker.audit(|file| home.disk.files.get(&file).map(|bytes| bytes.clone().into()));
+    let known =
+        |file: &FileId| matches!(file.kind(), FileKind::Journal | FileKind::Formation) || audit.files.contains(file);
+    let stray: Vec<_> = home.disk.files.keys().filter(|file| !known(file)).collect();
+    assert!(stray.is_empty(), "{stray:?}");
+    assert!(audit.groups.iter().all(|group| group.damage.is_none()), "{:?}", audit.groups);
+}
+
+/// The second broker counts: with another away, records are acknowledged, and all are there.
+fn counts(house: &mut House, topics: &[&str]) {
+    for away in [ONE, THREE] {
+        let home = stop(house, away);
+        house.pass(Duration::from_secs(3));
+        for topic in topics {
+            let before = count(house, topic);
+            produce(house, topic, "more");
+            assert_eq!(count(house, topic), before + 1);
+        }
+        start(house, away, home);
+        house.ready();
+    }
+}
+
+#[test]
+fn a_broker_whose_journal_vanished_becomes_other_replicas_of_everything() {
+    let mut house = laden(&["t", "u"]);
+    let before = replicas(&house, TWO);
+    damage(&mut house, |disk| disk.files.retain(|file, _| file.kind() != FileKind::Journal));
+    house.ready();
+    let after = replicas(&house, TWO);
+    assert_eq!(before.len(), 3);
+    assert!(before.iter().zip(&after).all(|(was, is)| was.0 == is.0 && was.1 < is.1), "{before:?} {after:?}");
+    for mark in [marks::SUSPENDED, marks::CONTROLLER_RENEWED, marks::REPLICAS_RENEWED] {
+        assert_eq!(met(&house, TWO, mark), 1, "{mark}");
+    }
+    assert!(house.notes.iter().any(|(of, text)| *of == TWO && text.contains("is missing")), "{:?}", house.notes);
+    counts(&mut house, &["t", "u"]);
+    is_tidy(&mut house, TWO);
+    // It is over: the next start finds a journal that is whole.
+    house.restart(TWO);
+    house.ready();
+    assert_eq!((met(&house, TWO, marks::SUSPENDED), replicas(&house, TWO)), (1, after));
+    assert_eq!((count(&mut house, "t"), count(&mut house, "u")), (22, 22));
+}
+
+#[test]
+fn a_broker_whose_journal_lost_its_newest_file_becomes_other_replicas() {
+    let mut house = laden(&["t"]);
+    house.restart(TWO);
+    house.ready();
+    let before = replicas(&house, TWO);
+    damage(&mut house, |disk| drop(disk.files.remove(&newest(disk))));
+    house.ready();
+    let after = replicas(&house, TWO);
+    assert!(before.iter().zip(&after).all(|(was, is)| was.1 < is.1), "{before:?} {after:?}");
+    counts(&mut house, &["t"]);
+}
+
+#[test]
+fn a_journal_that_was_truncated_is_missed() {
+    let mut house = laden(&["t"]);
+    damage(&mut house, |disk| {
+        let newest = newest(disk);
+        let bytes = disk.files.get_mut(&newest).expect("it is there");
+        // Behind all that was written: only the room that was made is less.
+        bytes.truncate(bytes.len() - 512);
+    });
+    house.ready();
+    assert_eq!(met(&house, TWO, marks::SUSPENDED), 1);
+    counts(&mut house, &["t"]);
+}
+
+#[test]
+fn a_journal_that_was_never_opened_is_not_missed() {
+    let mut house = House::new(3);
+    house.ready();
+    for _ in 0..3 {
+        house.restart(TWO);
+    }
+    house.ready();
+    assert_eq!(met(&house, TWO, marks::SUSPENDED), 0);
+}
+
+/// Wherever a bit flips: what is not suspended is what it was, what is begins anew, and all acknowledged records are there.
+#[test]
+fn a_flipped_bit_costs_the_replicas_whose_groups_stood_there() {
+    let mut partly = 0;
+    let written = {
+        let house = laden(&["t", "u"]);
+        let disk = &house.homes[&TWO].disk;
+        let bytes = &disk.files[&newest(disk)];
+        bytes.iter().rposition(|byte| *byte != 0).expect("something was written")
+    };
+    for at in (600..written).step_by(written / 16) {
+        let mut house = laden(&["t", "u"]);
+        let before = replicas(&house, TWO);
+        damage(&mut house, |disk| {
+            let newest = newest(disk);
+            disk.files.get_mut(&newest).expect("it is there")[at] ^= 0x10;
+        });
+        house.ready();
+        let after = replicas(&house, TWO);
+        let renewed = before.iter().zip(&after).filter(|(was, is)| was != is).count();
+        assert_eq!(renewed > 0, met(&house, TWO, marks::SUSPENDED) > 0, "at {at}");
+        partly += usize::from((1..before.len()).contains(&renewed));
+        counts(&mut house, &["t", "u"]);
+        assert_eq!((count(&mut house, "t"), count(&mut house, "u")), (22, 22), "at {at}");
+        is_tidy(&mut house, TWO);
+    }
+    assert!(partly > 0, "damage that names a group spares the others");
+}
+
+/// The broker dies again and again while it is given new ids: it never speaks under one that it may have forgotten.
+#[test]
+fn dying_while_it_begins_anew_costs_nothing() {
+    for steps in 0..20 {
+        let mut house = laden(&["t"]);
+        damage(&mut house, |disk| disk.files.retain(|file, _| file.kind() != FileKind::Journal));
+        for _ in 0..3 {
+            for _ in 0..steps * 9 {
+                if !house.step() {
+                    house.pass(Duration::from_millis(20));
+                }
+            }
+            house.restart(TWO);
+        }
+        house.ready();
+        counts(&mut house, &["t"]);
+        assert_eq!(count(&mut house, "t"), 22, "after {steps} steps");
+        is_tidy(&mut house, TWO);
+    }
+}
+
+#[test]
+fn what_has_no_other_replica_stays_suspended_until_it_is_deleted() {
+    let mut house = laden(&["t"]);
+    let conn = open(&mut house, ONE);
+    let mut alone = Vec::new();
+    for topic in ["a", "b", "c"] {
+        assert_eq!(house.create(ONE, conn, (topic, 1, 1), &[]), 0);
+        house.pass(Duration::from_secs(1));
+        produce(&mut house, topic, "once");
+        let (_, groups) = house.homes[&TWO].broker.topic(topic).expect("it is known");
+        if house.homes[&TWO].broker.status().groups.iter().any(|group| group.group == groups[0]) {
+            alone.push(topic);
+        }
+    }
+    let topic = *alone.first().expect("they are spread");
+    damage(&mut house, |disk| disk.files.retain(|file, _| file.kind() != FileKind::Journal));
+    for _ in 0..2 {
+        house.ready();
+        house.pass(Duration::from_secs(1));
+        let conn = open(&mut house, TWO);
+        let error = ErrorCode::KafkaStorageError.code();
+        assert_eq!(house.produce(TWO, conn, topic, batch(None, &["x"], 1)).error_code, error);
+        assert_eq!(house.fetch(TWO, conn, topic, 0, 100).error_code, error);
+        assert!(house.notes.iter().any(|(_, text)| text.contains("there is no other replica")), "{:?}", house.notes);
+        assert_eq!(count(&mut house, "t"), 20);
+        house.restart(TWO);
+    }
+    for topic in alone {
+        let conn = open(&mut house, ONE);
+        let topics = vec![DeleteTopicState { name: Some(topic.into()), ..DeleteTopicState::default() }];
+        let request = DeleteTopicsRequest { topics, timeout_ms: 5_000, ..DeleteTopicsRequest::default() };
+        let ResponseBody::DeleteTopics(response) = house.ask(ONE, conn, 6, request) else { panic!("another answer") };
+        assert_eq!(response.responses[0].error_code, 0);
+    }
+    house.pass(Duration::from_secs(1));
+    for _ in 0..2 {
+        house.restart(TWO);
+        house.ready();
+    }
+    is_tidy(&mut house, TWO);
+    counts(&mut house, &["t"]);
+}
+
+#[test]
+fn a_single_node_whose_journal_is_damaged_stops() {
+    let mut house = House::new(1);
+    house.ready();
+    let conn = open(&mut house, ONE);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 1), &[]), 0);
+    produce(&mut house, "t", "x");
+    let mut home = stop(&mut house, ONE);
+    home.disk.files.retain(|file, _| file.kind() != FileKind::Journal);
+    let before = home.disk.files.clone();
+    start(&mut house, ONE, home);
+    let Some(Halt::Corrupt(why)) = &house.homes[&ONE].halted else { panic!("{:?}", house.homes[&ONE].halted) };
+    assert!(why.contains("is missing"), "{why}");
+    assert_eq!(house.homes[&ONE].disk.files, before, "nothing was touched");
+}
