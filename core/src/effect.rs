@@ -131,7 +131,8 @@ pub enum Halt {
     Stopped,
     /// A write or fsync failed: nobody knows what is on the disk.
     DiskFailed(String),
-    /// Something is damaged without which the broker can not keep its word: its journal, or the only copy of the metadata.
+    /// Something is damaged without which the broker can not keep its word, and the others can not make it again: its journal
+    /// where they are no majority, or the only copy of the metadata.
     Corrupt(String),
     /// The data directory belongs to another node or cluster, or to a newer version.
     Foreign(String),

@@ -2,10 +2,14 @@
 
 mod controller_support;
 
+use std::collections::BTreeSet;
+
 use controller_support::*;
-use tidelog_core::controller::command::{AdmitBroker, Command, RegisterBroker};
+use tidelog_core::controller::command::{
+    AdmitBroker, Command, Lost, Origin, RegisterBroker, RenewController, RenewReplicas,
+};
 use tidelog_core::controller::image::{Applied, Controller, Image, Rejection};
-use tidelog_core::id::{DirectoryId, NodeId, ReplicaId};
+use tidelog_core::id::{DirectoryId, GroupId, Index, NodeId, ReplicaId};
 use tidelog_core::kafka::ErrorCode;
 
 fn apply(cluster: &mut Cluster, register: RegisterBroker) -> Result<bool, Rejection> {
@@ -157,4 +161,58 @@ fn a_founder_replaced_before_it_registered_stays_out() {
         (Ok(true), admitted),
         "under one id for ever"
     );
+}
+
+fn renew(cluster: &mut Cluster, node: u32, lost: Lost, known: Index) -> Result<(usize, usize), Rejection> {
+    let origin = Origin { node: NodeId(node), ..cluster.origin() };
+    let directory = DirectoryId([node as u8; 16]);
+    match cluster.apply(Command::RenewReplicas(RenewReplicas { origin, directory, lost, known }))? {
+        Applied::ReplicasRenewed { groups, helpless, .. } => Ok((groups.len(), helpless.len())),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_damaged_journal_costs_the_replica_ids_of_the_groups_it_names() {
+    let mut cluster = founded();
+    cluster.create("two", 1, 2).unwrap();
+    let known = cluster.image.applied();
+    cluster.create("later", 1, 3).unwrap();
+    let before = replica_ids(&cluster, 1);
+    let groups: Vec<GroupId> = cluster.image.replicas_on(NodeId(1)).map(|(group, _)| group).collect();
+    let first = BTreeSet::from([groups[0], GroupId(12_345)]);
+    assert_eq!(renew(&mut cluster, 1, Lost::Only(first.clone()), known), Ok((1, 0)));
+    let after = replica_ids(&cluster, 1);
+    assert_eq!((after[0], &after[2..]), (before[0], &before[2..]), "no other group");
+    assert!(after[1] > ReplicaId(3), "{after:?}");
+    // What is named is whole; one of two can not be made again; what came later was never lost.
+    let alone = cluster.image.topic_named("two").unwrap().partitions[0].replicas.iter().any(|one| one.0 == NodeId(1));
+    assert_eq!(renew(&mut cluster, 1, Lost::AllBut(first), known), Ok((1, usize::from(alone))));
+    let last = replica_ids(&cluster, 1);
+    assert_eq!((last[1], last.last()), (after[1], after.last()));
+    assert!(last[2] > after[2]);
+    // Another directory has other memories.
+    let origin = cluster.origin();
+    let command = RenewReplicas { origin, directory: EMPTY, lost: Lost::AllBut(BTreeSet::new()), known };
+    assert_rejected(cluster.apply(Command::RenewReplicas(command)), ErrorCode::StaleBrokerEpoch, "does not run on");
+    assert_eq!(replica_ids(&cluster, 1), last);
+    assert_eq!(Image::decode(cluster.image.encode()), Ok(cluster.image.clone()));
+}
+
+#[test]
+fn each_life_with_a_damaged_journal_is_one_new_replica_of_the_controller() {
+    let mut cluster = founded();
+    let renew = |cluster: &mut Cluster, directory: DirectoryId, boot: u64| {
+        let result = cluster.apply(Command::RenewController(RenewController { node: NodeId(3), directory, boot }));
+        result.map(|_| cluster.image.controllers()[&NodeId(3)].replica)
+    };
+    let own = DirectoryId([3; 16]);
+    // The first life is registered: it was a member, and its word comes late.
+    assert_eq!(renew(&mut cluster, own, 1), Ok(ReplicaId(3)));
+    assert_eq!(renew(&mut cluster, own, 5), Ok(ReplicaId(4)));
+    assert_eq!((renew(&mut cluster, own, 5), renew(&mut cluster, own, 2)), (Ok(ReplicaId(4)), Ok(ReplicaId(4))));
+    assert_eq!(renew(&mut cluster, own, 6), Ok(ReplicaId(5)));
+    assert_rejected(renew(&mut cluster, EMPTY, 7), ErrorCode::VoterNotFound, "no member");
+    assert_eq!(Image::decode(cluster.image.encode()), Ok(cluster.image.clone()));
+    assert!(cluster.image.controllers()[&NodeId(3)].voter);
 }

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use controller_support::*;
 use proptest::prelude::*;
 use tidelog_core::controller::command::{
-    AdmitBroker, AllocateProducerIds, Assigned, Command, CommandError, CreateTopic, Defaults, DeleteTopic, Origin,
-    RegisterBroker, TopicRef,
+    AdmitBroker, AllocateProducerIds, Assigned, Command, CommandError, CreateTopic, Defaults, DeleteTopic, Lost,
+    Origin, RegisterBroker, RenewController, RenewReplicas, TopicRef,
 };
 use tidelog_core::controller::image::Image;
 use tidelog_core::controller::snapshot::SnapshotError;
-use tidelog_core::id::{DirectoryId, Index, NodeId, TopicId};
+use tidelog_core::id::{DirectoryId, GroupId, Index, NodeId, TopicId};
 
 fn any_origin() -> impl Strategy<Value = Origin> {
     // Few enough that commands repeat one another, and some come from nobody.
@@ -72,6 +72,12 @@ fn any_register() -> impl Strategy<Value = RegisterBroker> {
     })
 }
 
+fn any_lost() -> impl Strategy<Value = Lost> {
+    let groups = prop::collection::btree_set((0u64..30, 0u64..3), 0..4);
+    let groups = groups.prop_map(|some| some.into_iter().map(|(index, at)| GroupId((index << 20) | at)).collect());
+    (groups, any::<bool>()).prop_map(|(groups, only)| if only { Lost::Only(groups) } else { Lost::AllBut(groups) })
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         1 => any_register().prop_map(Command::RegisterBroker),
@@ -81,6 +87,14 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => any_origin().prop_map(|origin| Command::AllocateProducerIds(AllocateProducerIds { origin })),
         2 => (any_origin(), 1u32..5, 0u8..8).prop_map(|(origin, node, directory)| {
             Command::AdmitBroker(AdmitBroker { origin, node: NodeId(node), directory: DirectoryId([directory; 16]) })
+        }),
+        2 => (any_origin(), 0u8..8, any_lost(), 0u64..40).prop_map(|(origin, directory, lost, known)| {
+            let directory = DirectoryId([directory; 16]);
+            Command::RenewReplicas(RenewReplicas { origin, directory, lost, known: Index(known) })
+        }),
+        2 => (1u32..5, 0u8..8, 0u64..9).prop_map(|(node, directory, boot)| {
+            let directory = DirectoryId([directory; 16]);
+            Command::RenewController(RenewController { node: NodeId(node), directory, boot })
         }),
     ]
 }

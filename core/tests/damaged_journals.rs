@@ -41,18 +41,37 @@ fn replicas(house: &House, node: NodeId) -> Vec<(GroupId, ReplicaId)> {
 fn laden(topics: &[&str]) -> House {
     let mut house = House::new(3);
     house.ready();
+    load(&mut house, topics);
+    house
+}
+
+fn load(house: &mut House, topics: &[&str]) {
     for topic in topics {
-        let conn = open(&mut house, ONE);
-        assert_eq!(house.create(ONE, conn, (topic, 1, 3), &[]), 0);
+        create(house, topic, 3);
     }
-    house.pass(Duration::from_secs(1));
     for round in 0..20 {
         for topic in topics {
-            produce(&mut house, topic, &format!("{round}"));
+            produce(house, topic, &format!("{round}"));
         }
     }
     house.pass(Duration::from_secs(1));
-    house
+}
+
+/// Creates a topic of one partition, and gives its group.
+fn create(house: &mut House, topic: &str, replicas: i16) -> GroupId {
+    let conn = open(house, ONE);
+    assert_eq!(house.create(ONE, conn, (topic, 1, replicas), &[]), 0);
+    house.pass(Duration::from_secs(1));
+    house.homes[&ONE].broker.topic(topic).expect("it is known").1[0]
+}
+
+fn delete(house: &mut House, topic: &str) {
+    let conn = open(house, ONE);
+    let topics = vec![DeleteTopicState { name: Some(topic.into()), ..DeleteTopicState::default() }];
+    let request = DeleteTopicsRequest { topics, timeout_ms: 5_000, ..DeleteTopicsRequest::default() };
+    let ResponseBody::DeleteTopics(response) = house.ask(ONE, conn, 6, request) else { panic!("another answer") };
+    assert_eq!(response.responses[0].error_code, 0);
+    house.pass(Duration::from_secs(1));
 }
 
 /// A connection of which no request was sent yet.
@@ -137,7 +156,7 @@ fn counts(house: &mut House, topics: &[&str]) {
 fn a_broker_whose_journal_vanished_becomes_other_replicas_of_everything() {
     let mut house = laden(&["t", "u"]);
     let before = replicas(&house, TWO);
-    damage(&mut house, |disk| disk.files.retain(|file, _| file.kind() != FileKind::Journal));
+    damage(&mut house, vanish);
     house.ready();
     let after = replicas(&house, TWO);
     assert_eq!(before.len(), 3);
@@ -227,7 +246,7 @@ fn a_flipped_bit_costs_the_replicas_whose_groups_stood_there() {
 fn dying_while_it_begins_anew_costs_nothing() {
     for steps in 0..20 {
         let mut house = laden(&["t"]);
-        damage(&mut house, |disk| disk.files.retain(|file, _| file.kind() != FileKind::Journal));
+        damage(&mut house, vanish);
         for _ in 0..3 {
             for _ in 0..steps * 9 {
                 if !house.step() {
@@ -243,46 +262,144 @@ fn dying_while_it_begins_anew_costs_nothing() {
     }
 }
 
+/// Topics with this one replica, until the second broker has it, or nobody who lives. Gives its name.
+fn on_two(house: &mut House, prefix: char) -> String {
+    for nth in 0..12 {
+        let topic = format!("{prefix}{nth}");
+        let group = create(house, &topic, 1);
+        let holds = |node: &NodeId| replicas(house, *node).iter().any(|(of, _)| *of == group);
+        if house.homes.keys().all(|node| holds(node) == (*node == TWO)) {
+            return topic;
+        }
+    }
+    panic!("they are spread");
+}
+
+fn vanish(disk: &mut Disk) {
+    disk.files.retain(|file, _| file.kind() != FileKind::Journal);
+}
+
+/// What the second broker says to who writes and to who reads.
+fn answers(house: &mut House, topic: &str) -> (i16, i16) {
+    let conn = open(house, TWO);
+    let written = house.produce(TWO, conn, topic, batch(None, &["x"], 1)).error_code;
+    (written, house.fetch(TWO, conn, topic, 0, 100).error_code)
+}
+
 #[test]
 fn what_has_no_other_replica_stays_suspended_until_it_is_deleted() {
     let mut house = laden(&["t"]);
-    let conn = open(&mut house, ONE);
-    let mut alone = Vec::new();
-    for topic in ["a", "b", "c"] {
-        assert_eq!(house.create(ONE, conn, (topic, 1, 1), &[]), 0);
-        house.pass(Duration::from_secs(1));
-        produce(&mut house, topic, "once");
-        let (_, groups) = house.homes[&TWO].broker.topic(topic).expect("it is known");
-        if house.homes[&TWO].broker.status().groups.iter().any(|group| group.group == groups[0]) {
-            alone.push(topic);
-        }
-    }
-    let topic = *alone.first().expect("they are spread");
-    damage(&mut house, |disk| disk.files.retain(|file, _| file.kind() != FileKind::Journal));
+    let alone = on_two(&mut house, 'a');
+    produce(&mut house, &alone, "once");
+    damage(&mut house, vanish);
+    let error = ErrorCode::KafkaStorageError.code();
     for _ in 0..2 {
         house.ready();
         house.pass(Duration::from_secs(1));
-        let conn = open(&mut house, TWO);
-        let error = ErrorCode::KafkaStorageError.code();
-        assert_eq!(house.produce(TWO, conn, topic, batch(None, &["x"], 1)).error_code, error);
-        assert_eq!(house.fetch(TWO, conn, topic, 0, 100).error_code, error);
-        assert!(house.notes.iter().any(|(_, text)| text.contains("there is no other replica")), "{:?}", house.notes);
+        assert_eq!(answers(&mut house, &alone), (error, error));
+        assert!(house.notes.iter().any(|(_, text)| text.contains("no majority of the replicas")), "{:?}", house.notes);
         assert_eq!(count(&mut house, "t"), 20);
         house.restart(TWO);
     }
-    for topic in alone {
-        let conn = open(&mut house, ONE);
-        let topics = vec![DeleteTopicState { name: Some(topic.into()), ..DeleteTopicState::default() }];
-        let request = DeleteTopicsRequest { topics, timeout_ms: 5_000, ..DeleteTopicsRequest::default() };
-        let ResponseBody::DeleteTopics(response) = house.ask(ONE, conn, 6, request) else { panic!("another answer") };
-        assert_eq!(response.responses[0].error_code, 0);
-    }
+    house.ready();
+    // What is new is not what was lost, wherever it is created.
+    let home = stop(&mut house, TWO);
+    let fresh = on_two(&mut house, 'b');
+    start(&mut house, TWO, home);
+    house.ready();
     house.pass(Duration::from_secs(1));
-    for _ in 0..2 {
-        house.restart(TWO);
-        house.ready();
-    }
+    assert_eq!((answers(&mut house, &fresh), answers(&mut house, &alone)), ((0, 0), (error, error)));
+    let files = |house: &House| house.homes[&TWO].disk.files.len();
+    let before = files(&house);
+    delete(&mut house, &alone);
     is_tidy(&mut house, TWO);
+    assert!(files(&house) < before, "nothing of what was lost takes room any more");
+    counts(&mut house, &["t"]);
+}
+
+#[test]
+fn of_two_replicas_neither_can_be_made_again() {
+    let mut house = House::new(3);
+    house.ready();
+    let topic = ["a", "b", "c"].into_iter().find(|topic| {
+        let group = create(&mut house, topic, 2);
+        replicas(&house, TWO).iter().any(|(of, _)| *of == group)
+    });
+    let topic = topic.expect("they are spread");
+    produce(&mut house, topic, "once");
+    damage(&mut house, vanish);
+    house.pass(Duration::from_secs(5));
+    let error = ErrorCode::KafkaStorageError.code();
+    assert_eq!(answers(&mut house, topic), (error, error));
+    assert!(house.notes.iter().any(|(_, text)| text.contains("no majority of the replicas")), "{:?}", house.notes);
+    delete(&mut house, topic);
+    house.ready();
+}
+
+/// Damages the last block but one or earlier that names the controller alone.
+fn harm_controller(disk: &mut Disk) {
+    let newest = newest(disk);
+    let bytes = disk.files.get_mut(&newest).expect("it is there");
+    let number = |at: usize, len: usize| -> u64 {
+        bytes[at..at + len].iter().rev().fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    };
+    let (mut at, mut blocks) = (512, Vec::new());
+    while bytes.get(at..at + 4) == Some(b"tlBK") {
+        // A directory of one group, and that is zero.
+        blocks.push((at, number(at + 56, 4) == 8 && number(at + 104, 8) == 0));
+        at += number(at + 40, 8) as usize;
+    }
+    blocks.pop();
+    let (at, _) = *blocks.iter().skip(1).rfind(|(_, alone)| *alone).expect("there is one");
+    bytes[at + 170] ^= 0x10;
+}
+
+/// All power fails; the second broker comes back last, with this damage.
+fn power_fails(house: &mut House, damage: impl FnOnce(&mut Disk)) {
+    let [one, mut two, three] = [ONE, TWO, THREE].map(|node| stop(house, node));
+    start(house, ONE, one);
+    start(house, THREE, three);
+    house.pass(Duration::from_secs(2));
+    damage(&mut two.disk);
+    start(house, TWO, two);
+    house.ready();
+}
+
+/// A new replica of the controller hears its whole history, and meanwhile knows what was, not what is.
+#[test]
+fn what_it_was_once_it_never_is_again_when_the_controller_begins_anew() {
+    let mut house = House::empty(3);
+    house.settings.window_bytes = 64 << 20;
+    house.settings.checkpoint_bytes = 128 << 20;
+    house.settings.append_bytes = 1;
+    // One entry after the other.
+    house.spoils = |envelope| {
+        let mut laden = 0;
+        envelope.messages.retain(|message| {
+            laden += usize::from(!message.raft.entries.is_empty());
+            message.raft.entries.is_empty() || laden == 1
+        });
+    };
+    for node in [ONE, TWO, THREE] {
+        house.start(node, Disk::default(), 1);
+    }
+    house.settle();
+    house.ready();
+    load(&mut house, &["t", "gone"]);
+    let [group, gone] = ["t", "gone"].map(|topic| house.homes[&ONE].broker.topic(topic).expect("it is known").1[0]);
+    delete(&mut house, "gone");
+    power_fails(&mut house, vanish);
+    let renewed = replicas(&house, TWO).into_iter().find(|(of, _)| *of == group).expect("it has it").1;
+    produce(&mut house, "t", "more");
+    for topic in ["a", "b", "c", "d"] {
+        create(&mut house, topic, 1);
+    }
+    house.recovered.clear();
+    power_fails(&mut house, harm_controller);
+    assert_eq!(met(&house, TWO, marks::CONTROLLER_RENEWED), 2);
+    let was = |of: GroupId| house.recovered.iter().filter(move |one| (one.0, one.1) == (TWO, of)).map(|one| one.2);
+    assert_eq!(was(group).collect::<Vec<_>>(), [renewed], "what is whole stays what it is");
+    assert_eq!(was(gone).count(), 0, "what is deleted is not begun");
     counts(&mut house, &["t"]);
 }
 
@@ -294,7 +411,7 @@ fn a_single_node_whose_journal_is_damaged_stops() {
     assert_eq!(house.create(ONE, conn, ("t", 1, 1), &[]), 0);
     produce(&mut house, "t", "x");
     let mut home = stop(&mut house, ONE);
-    home.disk.files.retain(|file, _| file.kind() != FileKind::Journal);
+    vanish(&mut home.disk);
     let before = home.disk.files.clone();
     start(&mut house, ONE, home);
     let Some(Halt::Corrupt(why)) = &house.homes[&ONE].halted else { panic!("{:?}", house.homes[&ONE].halted) };

@@ -166,7 +166,7 @@ fn a_block_without_both_directories_suspends_all_until_each_is_dealt_with() {
     assert!(recovered.all_suspended);
     assert_eq!(count(&recovered, A), Some(1));
     host.journal.forget(B);
-    host.journal.absolve();
+    host.journal.absolve(Vec::new());
     host.settle();
     let recovered = host.killed().recover();
     assert!(!recovered.all_suspended && recovered.suspended.is_empty());
@@ -252,7 +252,7 @@ proptest! {
             world.run(&Op::Forget { group: group.0 });
             world.append(group, 3, 20, 0, true);
         }
-        world.host.journal.absolve();
+        world.host.journal.absolve(Vec::new());
         world.host.settle();
         world.run(&Op::Kill { steps: 0 });
     }

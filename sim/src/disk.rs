@@ -178,6 +178,13 @@ fn length(bytes: &[Bytes]) -> u64 {
     bytes.iter().map(|slice| slice.len() as u64).sum()
 }
 
+/// Whether a block of the journal names the controller's group (zero) and no other: behind its head (48 bytes) stands a frame
+/// (head of 56 bytes, with the payload's length at 8) whose payload is the groups.
+fn is_controllers(file: &File, block: Extent) -> bool {
+    let bytes = |at: u64, len: usize| file.cache.get((block.from + at) as usize..).and_then(|rest| rest.get(..len));
+    bytes(56, 4) == Some(&[8, 0, 0, 0]) && bytes(104, 8) == Some(&[0; 8])
+}
+
 impl Disk {
     /// Takes an operation of the broker. Panics on misuse.
     pub fn issue(&mut self, op: OpId, command: DiskCommand) {
@@ -335,7 +342,15 @@ impl Disk {
                 // What the next recovery reads from end to end is the file that was written last.
                 let head: Vec<Extent> = sealed.iter().filter(|block| block.file == newest).copied().collect();
                 let any = head.is_empty() || rng.per_mille(250);
-                let block = rng.pick(if any { &sealed } else { &head })?;
+                let mut blocks = if any { sealed } else { head };
+                // Hardly any block is the controller's alone, which takes a broker's knowledge of all others with it.
+                let alone =
+                    |block: &&Extent| self.files.get(&block.file).is_some_and(|file| is_controllers(file, **block));
+                let controllers: Vec<Extent> = blocks.iter().filter(alone).copied().collect();
+                if !controllers.is_empty() && rng.per_mille(400) {
+                    blocks = controllers;
+                }
+                let block = rng.pick(&blocks)?;
                 // Much of a block is padding, in which nothing is lost.
                 let bytes = &self.files.get(&block.file)?.cache;
                 let at = |rng: &mut Rng| rng.between(block.from, block.to - 1);

@@ -112,6 +112,9 @@ pub struct Sizes {
     /// See [`Settings::journal_block_bytes`].
     #[serde(default = "unbounded")]
     pub journal_block: u64,
+    /// See [`Settings::append_bytes`].
+    #[serde(default = "unbounded")]
+    pub append: u64,
 }
 
 /// What scenarios that were saved before it was drawn ran with.
@@ -213,6 +216,7 @@ impl Scenario {
         }
         scenario.sizes.segment = [8 * 1024, 16 * 1024, 48 * 1024, u64::MAX][start.below(4) as usize];
         scenario.sizes.journal_block = [4 * 1024, 16 * 1024, u64::MAX, u64::MAX][start.below(4) as usize];
+        scenario.sizes.append = [512, 4 * 1024, 64 * 1024, 1024 * 1024][start.below(4) as usize];
         if rng.per_mille(600) {
             // One that hardly reads, and asks for ends all the time: it finds leaders that are none any more.
             scenario.consumers.push(ConsumerSpec { pause: rng.between(20_000, 90_000), seeks: 0, asks: 800 });
@@ -242,6 +246,7 @@ impl Scenario {
         settings.checkpoint_bytes = self.sizes.checkpoint;
         settings.segment_bytes_max = self.sizes.segment;
         settings.journal_block_bytes = self.sizes.journal_block;
+        settings.append_bytes = self.sizes.append;
         settings
     }
 
@@ -302,6 +307,7 @@ fn draw_sizes(rng: &mut Rng) -> Sizes {
         piece: [512, 4 * 1024, 4 * 1024, 32 * 1024][rng.below(4) as usize],
         segment: u64::MAX,
         journal_block: u64::MAX,
+        append: u64::MAX,
     }
 }
 

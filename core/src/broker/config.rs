@@ -77,6 +77,8 @@ pub struct Settings {
     pub tail_bytes: u64,
     /// How many bytes of entries all groups together keep in memory for followers; who needs older ones copies files.
     pub window_bytes: u64,
+    /// How many bytes of entries one message to a follower carries, or one entry if that has more.
+    pub append_bytes: u64,
     /// How many bytes of a file a follower asks for at a time.
     pub copy_piece_bytes: u32,
     /// How many bytes of entries a group applies before it checkpoints.
@@ -115,6 +117,7 @@ impl Settings {
             segment_write_bytes: 256 * 1024,
             tail_bytes: 64 * 1024 * 1024,
             window_bytes: 64 * 1024 * 1024,
+            append_bytes: 1024 * 1024,
             copy_piece_bytes: 1024 * 1024,
             checkpoint_bytes: 128 * 1024 * 1024,
             seal_after: Duration::from_secs(1),
@@ -143,6 +146,7 @@ impl Settings {
             segment_write_bytes: 2 * 1024,
             tail_bytes: 64 * 1024,
             window_bytes: 32 * 1024,
+            append_bytes: 1024 * 1024,
             copy_piece_bytes: 4 * 1024,
             checkpoint_bytes: 64 * 1024,
             seal_after: Duration::from_millis(300),

@@ -137,7 +137,8 @@ impl Broker {
 
     pub(super) fn applicants(&self) -> Vec<(NodeId, DirectoryId)> {
         let applicants = self.formation.iter().flat_map(Formation::applicants);
-        applicants.map(|(node, applicant)| (*node, applicant.directory)).collect()
+        let observers = applicants.filter(|(_, applicant)| applicant.renews == 0);
+        observers.map(|(node, applicant)| (*node, applicant.directory)).collect()
     }
 
     pub(super) fn formation_commands(&mut self, commands: &mut Vec<(Owner, crate::effect::DiskCommand)>) {

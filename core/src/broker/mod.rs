@@ -4,8 +4,8 @@
 //! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
 //! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
 //! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
-//! those whose files are damaged, [`suspended`] gives up what a damaged journal lost, [`preferred`] gives leadership back, [`submit`] talks to the controller, [`replica`] and
-//! [`machine`] are one group and what it folds into.
+//! those whose files are damaged, [`suspended`] gives up what a damaged journal lost, [`preferred`] gives leadership back,
+//! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
 mod audit;
@@ -253,7 +253,7 @@ impl Broker {
         let files = FileIds::new(if planted { 1 } else { boot.counter });
         let zero = Instant::default();
         Self {
-            submissions: submit::Submissions::default(),
+            submissions: submit::Submissions::of(config.directory),
             config,
             boot,
             now: Now::default(),
@@ -525,7 +525,7 @@ impl Broker {
                 if let Err(error) = result
                     && error != DiskError::Missing
                 {
-                    out.event(Event::Note(format!("a file of a deleted topic could not be removed: {error:?}")));
+                    out.event(Event::Note(format!("a file that nobody needs could not be removed: {error:?}")));
                 }
             }
         }

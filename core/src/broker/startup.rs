@@ -55,7 +55,7 @@ impl Broker {
                 journal::Done::Durable(ticket) => self.durable(ticket, out),
                 journal::Done::Recovered(recovered) => self.recovered(*recovered, out),
                 journal::Done::Corrupt(damage) => {
-                    if self.is_single() {
+                    if self.is_indispensable() {
                         return self.halt(Halt::Corrupt(format!("{damage}: what was acknowledged may be lost")), out);
                     }
                     let node = self.config.node;
@@ -78,7 +78,7 @@ impl Broker {
 
     fn recovered(&mut self, recovered: journal::Recovered, out: &mut Effects) {
         let damaged = recovered.all_suspended || !recovered.suspended.is_empty();
-        if damaged && self.is_single() {
+        if damaged && self.is_indispensable() {
             return self.halt(Halt::Corrupt("an earlier life found the journal damaged".into()), out);
         }
         if recovered.cut.is_some() {
@@ -100,9 +100,17 @@ impl Broker {
         self.formation().journal_opened(newest);
     }
 
-    /// Whether there is nobody else in the cluster.
-    fn is_single(&self) -> bool {
-        self.charter().members.len() == 1
+    /// Which replica of the controller it is, if it is one.
+    fn own_controller(&self) -> Option<ReplicaId> {
+        match self.charter {
+            Some((_, Role::Member(replica))) => Some(replica),
+            Some((_, Role::Observer)) | None => None,
+        }
+    }
+
+    /// Whether the others are no majority of the cluster: none of them could take this broker in again.
+    fn is_indispensable(&self) -> bool {
+        self.charter().members.len() < 3
     }
 
     fn fresh(&self, group: GroupId) -> Machine {
@@ -178,10 +186,7 @@ impl Broker {
     /// The state of a parked group can not be read: it is another replica's to give.
     pub(super) fn state_lost(&mut self, group: GroupId, what: String, out: &mut Effects) {
         let mut machine = self.fresh(group);
-        let own = match self.charter {
-            Some((_, Role::Member(replica))) => replica,
-            Some((_, Role::Observer)) | None => unreachable!("whoever has a journal is a member"),
-        };
+        let own = self.own_controller().expect("whoever has a journal is a member");
         let parked = self.parked.get_mut(&group).expect("a state is read for a parked group");
         if group == GroupId::CONTROLLER && parked.conf.as_ref().is_none_or(|conf| conf.is_alone(own)) {
             return self.halt(Halt::Corrupt(format!("the state of the controller: {what}")), out);
@@ -259,6 +264,7 @@ impl Broker {
             election_ticks_min: settings.election_ticks_min,
             election_ticks_max: settings.election_ticks_max,
             heartbeat_ticks: settings.heartbeat_ticks,
+            append_bytes: settings.append_bytes,
             mutants: self.config.mutants,
         };
         let segment_bytes = settings.segment_bytes(&config);
@@ -290,6 +296,10 @@ impl Broker {
             // The image is on its way to where this directory was admitted.
             return;
         }
+        // Or to where this broker became another replica: what it has been given or has given up since is not said before.
+        if image.controllers().get(&node).map(|member| member.replica) != self.own_controller() {
+            return;
+        }
         let mut wanted = Vec::new();
         for topic in image.topics().values() {
             for (at, info) in topic.partitions.iter().enumerate() {
@@ -313,7 +323,7 @@ impl Broker {
             .flat_map(of_tombstone)
             .filter(|(group, _)| {
                 let known = self.replicas.contains_key(group) || self.parked.contains_key(group);
-                known || self.suspended.holds(*group)
+                known || self.suspended.names(*group)
             })
             .collect();
         let by_name = self.config.mutants.planted(Mutant::NameNotId);
@@ -323,7 +333,7 @@ impl Broker {
                 self.by_name.insert(name, producers.clone());
             }
             self.drop_group(group, out);
-            self.suspended_dropped(group);
+            self.suspended_dropped(group, out);
         }
         for (group, replica, members, config, name) in wanted {
             let known = self.parked.contains_key(&group);

@@ -6,18 +6,19 @@
 //! begins empty, and copies what it shall hold from whoever leads. Only an id that was minted for a wish of *this* life is believed:
 //! any other may have been used, and forgotten.
 //!
-//! Where there is no other replica nobody could make it again: such a partition stays suspended, and clients hear of a storage
-//! error until it is deleted. Does not know how damage is found ([`crate::journal`] does).
+//! Where the others are no majority (of one or two replicas) nobody could make it again: such a partition stays suspended, and
+//! clients hear of a storage error, until it is deleted. Of its files, which nothing names any more, none is removed meanwhile, nor
+//! is any of what was copied anew. Does not know how damage is found ([`crate::journal`] does).
 
 use std::collections::BTreeSet;
 
 use super::admin::Purpose;
 use super::{Broker, Phase};
 use crate::controller::command::{Command, Lost, RenewReplicas};
-use crate::controller::image::{Applied, Rejection};
+use crate::controller::image::{Applied, Image, Rejection};
 use crate::effect::Effects;
 use crate::event::Event;
-use crate::id::GroupId;
+use crate::id::{GroupId, Index};
 use crate::journal::Recovered;
 use crate::kafka::ErrorCode;
 use crate::marks;
@@ -50,6 +51,11 @@ impl Suspended {
     /// Whether nobody can make again what this broker, alone, had of the group.
     pub(super) fn is_helpless(&self, group: GroupId) -> bool {
         self.helpless.contains(&group)
+    }
+
+    /// Whether it is known by name that this broker is nobody in the group.
+    pub(super) fn names(&self, group: GroupId) -> bool {
+        self.groups.contains(&group) || self.helpless.contains(&group)
     }
 
     fn waits_for(&self, group: GroupId) -> bool {
@@ -88,7 +94,7 @@ impl Broker {
             for group in std::mem::take(&mut self.suspended).groups {
                 self.journal().forget(group);
             }
-            self.journal().absolve();
+            self.journal().absolve(Vec::new());
         }
         if self.suspended.holds(GroupId::CONTROLLER) {
             let boot = self.boot.counter;
@@ -113,8 +119,9 @@ impl Broker {
         }
         self.suspended.asked = true;
         let (origin, directory, lost) = (self.origin(), self.config.directory, self.suspended.lost());
+        let known = self.image().map_or(Index(0), Image::applied);
         // There is never another wish under way: what came of this one is seen, or it was applied unseen and can not be again.
-        let command = Command::RenewReplicas(RenewReplicas { origin, directory, lost });
+        let command = Command::RenewReplicas(RenewReplicas { origin, directory, lost, known });
         self.submit(&command, Purpose::Renew, Instant(u64::MAX));
     }
 
@@ -127,23 +134,24 @@ impl Broker {
         for group in suspended.groups.iter().filter(|group| !helpless.contains(group)) {
             self.journal().forget(*group);
         }
-        if suspended.all_but.is_some() && helpless.is_empty() {
-            self.journal().absolve();
+        if suspended.all_but.is_some() {
+            self.journal().absolve(helpless.clone());
         }
         out.event(Event::Sometimes(marks::REPLICAS_RENEWED));
         let node = self.config.node;
         if let Some((first, more)) = groups.split_first() {
             let others = if more.is_empty() { String::new() } else { format!(" and of {} more", more.len()) };
             let name = self.name_of(*first);
+            let why = "its journal had lost what it promised there";
             out.event(Event::Note(format!(
-                "broker {node} is another replica of {name}{others} now, and copies what it holds anew: its journal had lost what it promised there"
+                "broker {node} is another replica of {name}{others} now, and copies what it holds anew: {why}"
             )));
         }
         for group in &helpless {
             let name = self.name_of(*group);
-            out.event(Event::Note(format!(
-                "broker {node}, {name}: a part of the journal is damaged, and there is no other replica: what it held can not be served, until the topic is deleted or a backup is restored"
-            )));
+            let what = "a part of its journal is damaged, and without it there is no majority of the replicas";
+            let then = "what it held can not be served, and no file is cleared away, until the topic is deleted";
+            out.event(Event::Note(format!("broker {node}, {name}: {what}: {then}")));
         }
         self.suspended.helpless = helpless.into_iter().collect();
         self.reconcile(out);
@@ -151,10 +159,11 @@ impl Broker {
     }
 
     /// The topic of such a group is deleted.
-    pub(super) fn suspended_dropped(&mut self, group: GroupId) {
+    pub(super) fn suspended_dropped(&mut self, group: GroupId, out: &mut Effects) {
         let helpless = self.suspended.helpless.remove(&group);
         if self.suspended.groups.remove(&group) || helpless {
             self.journal().forget(group);
+            self.sweep(out);
         }
     }
 

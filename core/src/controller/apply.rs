@@ -211,9 +211,9 @@ impl Image {
         admitted(false)
     }
 
-    /// Gives a broker new replica ids in some groups, wherever others can make it again what it was.
+    /// Gives a broker new replica ids in some groups, wherever the others are a majority and can make it again what it was.
     fn renew_replicas(&mut self, renew: &RenewReplicas) -> Result<Applied, Rejection> {
-        let RenewReplicas { origin, directory, lost } = renew;
+        let RenewReplicas { origin, directory, lost, known } = renew;
         let node = origin.node;
         self.admit(*origin)?;
         if self.brokers[&node].directory != *directory {
@@ -222,14 +222,14 @@ impl Image {
         }
         let (mut groups, mut helpless) = (Vec::new(), Vec::new());
         for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
-            if !lost.covers(partition.group) {
+            let holds = partition.replicas.iter().any(|(holder, _)| *holder == node);
+            if !holds || !lost.covers(partition.group) || Self::came_to_be(partition.group) > *known {
                 continue;
             }
-            if partition.replicas.len() > 1 {
-                if partition.renew(node) {
-                    groups.push(partition.group);
-                }
-            } else if partition.replicas[0].0 == node {
+            if partition.replicas.len() > 2 {
+                partition.renew(node);
+                groups.push(partition.group);
+            } else {
                 helpless.push(partition.group);
             }
         }
@@ -244,7 +244,10 @@ impl Image {
             let message = format!("Broker {node} is no member of the controller on directory {directory}.");
             return Err(Rejection::new(ErrorCode::VoterNotFound, message));
         };
-        let repeated = boot <= member.renewed;
+        // Who is registered was a member before: its word comes late.
+        let registered =
+            self.brokers.get(&node).filter(|broker| broker.directory == directory).map(|broker| broker.boot);
+        let repeated = boot <= member.renewed.max(registered.unwrap_or(0));
         if !repeated {
             (member.replica, member.renewed) = (replica, boot);
             self.next_controller = ReplicaId(replica.0 + 1);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use prost::Message;
 
-use crate::id::{DirectoryId, GroupId, NodeId, TopicId};
+use crate::id::{DirectoryId, GroupId, Index, NodeId, TopicId};
 
 /// The version of the format. Raised when an older broker would misread a command.
 pub const COMMAND_VERSION: u32 = 1;
@@ -21,7 +21,7 @@ pub struct Origin {
     pub node: NodeId,
     /// The boot counter of that broker's life.
     pub boot: u64,
-    /// Ascending within that life, never given twice.
+    /// Ascending within that life, never given twice, and on another disk of the broker from another beginning.
     pub sequence: u64,
 }
 
@@ -151,6 +151,8 @@ pub struct RenewReplicas {
     pub directory: DirectoryId,
     /// Where it has forgotten.
     pub lost: Lost,
+    /// How much of the controller's log it knew in this life: of a group that came to be later there was nothing to forget.
+    pub known: Index,
 }
 
 /// Of which groups a broker has forgotten what it promised.
@@ -262,7 +264,7 @@ impl Command {
                 directory: Bytes::copy_from_slice(&admit.directory.0),
             }),
             Self::RenewReplicas(renew) => {
-                let (groups, others) = match &renew.lost {
+                let (groups, all_but) = match &renew.lost {
                     Lost::Only(groups) => (groups, false),
                     Lost::AllBut(groups) => (groups, true),
                 };
@@ -270,7 +272,8 @@ impl Command {
                     origin: Some(renew.origin.into()),
                     directory: Bytes::copy_from_slice(&renew.directory.0),
                     groups: groups.iter().map(|group| group.0).collect(),
-                    others,
+                    all_but,
+                    known: renew.known.0,
                 })
             }
             Self::RenewController(renew) => wire::Kind::RenewController(wire::RenewController {
@@ -334,7 +337,8 @@ impl Command {
                 Self::RenewReplicas(RenewReplicas {
                     origin: origin(renew.origin)?,
                     directory: DirectoryId(uuid(&renew.directory, "directory")?),
-                    lost: if renew.others { Lost::AllBut(groups) } else { Lost::Only(groups) },
+                    lost: if renew.all_but { Lost::AllBut(groups) } else { Lost::Only(groups) },
+                    known: Index(renew.known),
                 })
             }
             wire::Kind::RenewController(renew) => Self::RenewController(RenewController {
@@ -486,9 +490,11 @@ pub(super) mod wire {
         pub(in crate::controller) directory: Bytes,
         #[prost(uint64, repeated, tag = "3")]
         pub(in crate::controller) groups: Vec<u64>,
-        /// The groups are those it has not forgotten.
+        /// The groups are those that are whole.
         #[prost(bool, tag = "4")]
-        pub(in crate::controller) others: bool,
+        pub(in crate::controller) all_but: bool,
+        #[prost(uint64, tag = "5")]
+        pub(in crate::controller) known: u64,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

@@ -128,11 +128,11 @@ pub struct PartitionInfo {
 
 impl PartitionInfo {
     /// Gives the replica of a broker another id, if it has one here.
-    pub(super) fn renew(&mut self, node: NodeId) -> bool {
-        let Some(place) = self.replicas.iter_mut().find(|place| place.0 == node) else { return false };
-        place.1 = self.next_replica;
-        self.next_replica = ReplicaId(self.next_replica.0 + 1);
-        true
+    pub(super) fn renew(&mut self, node: NodeId) {
+        for place in self.replicas.iter_mut().filter(|place| place.0 == node) {
+            place.1 = self.next_replica;
+            self.next_replica = ReplicaId(self.next_replica.0 + 1);
+        }
     }
 }
 
@@ -206,7 +206,7 @@ pub enum Applied {
         node: NodeId,
         /// The groups in which it has a new id.
         groups: Vec<GroupId>,
-        /// The groups where it keeps its id, for there is no other replica to make a new one from.
+        /// The groups where it keeps its id, for without it there is no majority to make a new one from.
         helpless: Vec<GroupId>,
     },
     /// The broker is to be another replica of the controller.
@@ -425,6 +425,11 @@ impl Image {
         GroupId((index.0 << GROUP_PARTITION_BITS) | u64::from(partition))
     }
 
+    /// The index that a group came to be at.
+    pub(super) fn came_to_be(group: GroupId) -> Index {
+        Index(group.0 >> GROUP_PARTITION_BITS)
+    }
+
     /// Adds a topic to the contents and the indexes.
     pub(super) fn insert_topic(&mut self, topic: TopicInfo) {
         for (partition, info) in (0..).zip(&topic.partitions) {
@@ -477,7 +482,7 @@ impl Image {
             for (number, partition) in (0..).zip(&topic.partitions) {
                 partitions += 1;
                 assert_eq!(self.groups.get(&partition.group), Some(&(*id, number)), "a group belongs to one partition");
-                assert!(partition.group.0 >> GROUP_PARTITION_BITS <= self.applied.0);
+                assert!(Self::came_to_be(partition.group) <= self.applied);
                 assert!(!partition.replicas.is_empty(), "every partition has a replica");
                 assert!(!partition.founding.is_empty(), "every group begins with a replica");
                 let mut nodes = BTreeSet::new();

@@ -81,7 +81,7 @@ pub enum Membership {
     Member,
 }
 
-/// An observer that asks to be admitted.
+/// An observer that asks to be admitted, or a member that asks for another replica id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Applicant {
     /// Its disk.
@@ -430,7 +430,7 @@ impl Formation {
         }
     }
 
-    /// Observers that asked this member to be admitted.
+    /// Those who asked this member.
     pub fn applicants(&self) -> &BTreeMap<NodeId, Applicant> {
         &self.applicants
     }

@@ -65,8 +65,8 @@ pub(super) enum Body {
     Carry(Vec<Entry>),
     /// The group is gone.
     Forget,
-    /// The suspension of unknown groups is over.
-    Absolve,
+    /// The suspension of unknown groups is over: these are suspended, and no others.
+    Absolve(Vec<GroupId>),
 }
 
 /// A frame that was read.
@@ -100,6 +100,17 @@ fn put_hard(meta: &mut Vec<u8>, hard: &HardState) {
 
 pub(super) fn get_hard(cursor: &mut Cursor<'_>) -> Option<HardState> {
     Some(HardState { term: Term(cursor.u64()?), vote: ReplicaId(cursor.u64()?), commit: Index(cursor.u64()?) })
+}
+
+fn put_groups(meta: &mut Vec<u8>, groups: &[GroupId]) {
+    meta.extend(groups.iter().flat_map(|group| group.0.to_le_bytes()));
+}
+
+fn get_groups(cursor: &mut Cursor<'_>, len: usize) -> Option<Vec<GroupId>> {
+    if !len.is_multiple_of(8) {
+        return None;
+    }
+    (0..len / 8).map(|_| cursor.u64().map(GroupId)).collect()
 }
 
 fn length(len: usize) -> u32 {
@@ -155,7 +166,7 @@ impl Draft {
         let (mut flags, mut meta, mut payload) = (0, Vec::new(), Vec::new());
         let kind = match body {
             Body::Directory(groups) => {
-                meta.extend(groups.iter().flat_map(|group| group.0.to_le_bytes()));
+                put_groups(&mut meta, groups);
                 1
             }
             Body::Base(base) => {
@@ -195,7 +206,10 @@ impl Draft {
                 7
             }
             Body::Forget => 8,
-            Body::Absolve => 9,
+            Body::Absolve(groups) => {
+                put_groups(&mut meta, groups);
+                9
+            }
         };
         Self { kind, flags, group, append, meta, payload }
     }
@@ -262,13 +276,7 @@ pub(super) fn parse(bytes: &Bytes, at: usize, salt: Salt) -> Option<(Frame, usiz
 fn decode(kind: u8, flags: u8, payload: &Bytes) -> Option<Body> {
     let cursor = &mut Cursor::new(payload);
     let body = match kind {
-        1 => {
-            if !payload.len().is_multiple_of(8) {
-                return None;
-            }
-            let groups = (0..payload.len() / 8).map(|_| cursor.u64().map(GroupId)).collect::<Option<_>>()?;
-            Body::Directory(groups)
-        }
+        1 => Body::Directory(get_groups(cursor, payload.len())?),
         2 => Body::Base(Base::get(cursor)?),
         3 => Body::Group(BaseGroup::get(cursor)?),
         4 => {
@@ -280,7 +288,7 @@ fn decode(kind: u8, flags: u8, payload: &Bytes) -> Option<Body> {
         6 => Body::Mark(get_mark(cursor)?),
         7 => Body::Carry(get_entries(cursor)?),
         8 => Body::Forget,
-        9 => Body::Absolve,
+        9 => Body::Absolve(get_groups(cursor, payload.len())?),
         10 => Body::Install(get_mark(cursor)?),
         _ => return None,
     };

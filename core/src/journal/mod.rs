@@ -281,9 +281,10 @@ impl Journal {
         self.gather(|writer| writer.forget(group))
     }
 
-    /// Ends [`Recovered::all_suspended`]: the owner knows which groups it had, and each has been dealt with.
-    pub fn absolve(&mut self) -> Ticket {
-        self.gather(|writer| writer.absolve())
+    /// Ends [`Recovered::all_suspended`]: the owner knows which groups it had. These stay suspended, the others have been dealt
+    /// with.
+    pub fn absolve(&mut self, suspended: Vec<GroupId>) -> Ticket {
+        self.gather(|writer| writer.absolve(suspended))
     }
 
     /// What to ask of the disk. Called at the end of each step: if no block is in flight and something must be written,

@@ -243,23 +243,25 @@ impl Table {
         }
     }
 
-    /// Notes that damage hit a group, known or not. What is known of it stays until it is forgotten.
+    /// Notes that damage hit a group, known or not. What is left of its entries nobody needs.
     pub(super) fn suspend(&mut self, id: GroupId) {
-        self.groups.entry(id).or_default().suspended = true;
+        let group = self.groups.entry(id).or_default();
+        group.suspended = true;
+        group.runs.drain(..).for_each(|run| uncount(&mut self.runs_in, run.sequence));
     }
 
     /// Notes that damage hit all groups, known or not.
     pub(super) fn suspend_all(&mut self) {
         self.all_suspended = true;
-        self.groups.values_mut().for_each(|group| group.suspended = true);
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        groups.into_iter().for_each(|group| self.suspend(group));
     }
 
     /// Takes a group from a base.
     pub(super) fn restore(&mut self, id: GroupId, append: u64, base: BaseGroup) -> Result<(), Misfit> {
         let mut last = base.mark.as_ref().map_or(Index(0), |mark| mark.applied);
         for run in &base.runs {
-            let follows = if base.suspended { run.first > last } else { last.0.checked_add(1) == Some(run.first.0) };
-            if !follows || run.last < run.first {
+            if last.0.checked_add(1) != Some(run.first.0) || run.last < run.first {
                 return Err("runs of a base are not contiguous above the mark");
             }
             last = run.last;
@@ -282,7 +284,7 @@ impl Table {
             let mut last = group.covered();
             for run in &group.runs {
                 count(&mut runs_in, run.sequence);
-                let follows = run.first == last.next() || (group.suspended && run.first > last);
+                let follows = run.first == last.next() && !group.suspended;
                 assert!(follows && run.first <= run.last, "group {id}: runs are contiguous above the mark");
                 last = run.last;
             }

@@ -88,8 +88,6 @@ impl std::fmt::Debug for Group {
     }
 }
 
-/// The most bytes of entries in one append message.
-const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
 /// The most append messages on their way to one member.
 const MESSAGES_INFLIGHT_MAX: usize = 64;
 /// The most bytes of entries a leader appends beyond what is committed.
@@ -127,7 +125,7 @@ impl Group {
             min_election_tick: setup.election_ticks_min as usize,
             max_election_tick: setup.election_ticks_max as usize,
             applied: recovered.applied.0,
-            max_size_per_msg: MESSAGE_BYTES_MAX,
+            max_size_per_msg: setup.append_bytes,
             max_inflight_msgs: MESSAGES_INFLIGHT_MAX,
             max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
             max_committed_size_per_ready: COMMITTED_BYTES_MAX,

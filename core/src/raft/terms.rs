@@ -32,6 +32,8 @@ pub struct Setup {
     pub election_ticks_max: u32,
     /// Ticks between two heartbeats.
     pub heartbeat_ticks: u32,
+    /// The most bytes of entries in one append message, unless one entry has more.
+    pub append_bytes: u64,
     /// Planted bugs.
     pub mutants: Mutants,
 }

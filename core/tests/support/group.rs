@@ -39,6 +39,7 @@ impl Lone {
             election_ticks_min: 10,
             election_ticks_max: 20,
             heartbeat_ticks: 2,
+            append_bytes: 1024 * 1024,
             mutants: Mutants::default(),
         };
         let base = (Index(5), Term(1));

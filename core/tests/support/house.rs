@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use tidelog_core::broker::{Boot, Broker, Config, Settings};
 use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
-use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, NodeId, OpId, RequestId};
+use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, GroupId, NodeId, OpId, ReplicaId, RequestId};
 use tidelog_core::kafka::{
     ApiKey, RequestBody, RequestHeader, Response, ResponseBody, decode_request, decode_response, encode_request,
 };
@@ -104,6 +104,8 @@ pub struct House {
     pub lists: BTreeMap<NodeId, Vec<NodeId>>,
     /// How often each broker met each rare situation.
     pub marks: BTreeMap<(NodeId, &'static str), u32>,
+    /// Which replica brokers came back as, or began to be, in the order in which they did.
+    pub recovered: Vec<(NodeId, GroupId, ReplicaId)>,
     /// What brokers noted.
     pub notes: Vec<(NodeId, String)>,
     /// Messages for which this holds are lost.
@@ -143,6 +145,7 @@ impl House {
             directories: BTreeMap::new(),
             lists: BTreeMap::new(),
             marks: BTreeMap::new(),
+            recovered: Vec::new(),
             notes: Vec::new(),
             loses: |_, _, _| false,
             spoils: |_| {},
@@ -218,6 +221,7 @@ impl House {
                 match event {
                     Event::Sometimes(mark) => *self.marks.entry((node, mark)).or_default() += 1,
                     Event::Note(text) | Event::Progress(text) => self.notes.push((node, text)),
+                    Event::Recovered { group, replica, .. } => self.recovered.push((node, group, replica)),
                     _ => {}
                 }
             }

@@ -51,6 +51,7 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
         copy_piece_bytes,
         journal_block_bytes,
         segment_bytes_max,
+        append_bytes,
     } = settings;
     for span in [tick, seal_after, gossip_every, request_timeout] {
         out.put_u64_le(span.0);
@@ -64,9 +65,10 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
     for bytes in [journal_file_bytes, index_interval_bytes, segment_allocate_bytes, segment_write_bytes] {
         out.put_u64_le(*bytes);
     }
-    for bytes in
-        [tail_bytes, checkpoint_bytes, unwritten_bytes_max, window_bytes, journal_block_bytes, segment_bytes_max]
-    {
+    for bytes in [tail_bytes, checkpoint_bytes, unwritten_bytes_max, window_bytes] {
+        out.put_u64_le(*bytes);
+    }
+    for bytes in [journal_block_bytes, segment_bytes_max, append_bytes] {
         out.put_u64_le(*bytes);
     }
 }
@@ -117,6 +119,7 @@ fn take_settings(r: &mut Reader) -> Result<Settings, Malformed> {
         window_bytes: r.u64()?,
         journal_block_bytes: r.u64()?,
         segment_bytes_max: r.u64()?,
+        append_bytes: r.u64()?,
     })
 }
 

@@ -108,8 +108,9 @@ impl Recovery {
         let fits = match body {
             Body::Base(_) | Body::Directory(_) => Ok(()),
             Body::Group(base) => self.table.restore(group, append, base),
-            Body::Absolve => {
+            Body::Absolve(suspended) => {
                 self.table.all_suspended = unknown_suspended;
+                suspended.into_iter().for_each(|group| self.table.suspend(group));
                 Ok(())
             }
             Body::Forget => {
@@ -197,7 +198,7 @@ impl Recovery {
 
     pub(super) fn finish(&mut self) -> (Writer, Recovered) {
         let mut groups = BTreeMap::new();
-        let mut short = Vec::new();
+        let mut short = BTreeSet::new();
         for (id, group) in self.table.groups().filter(|(_, group)| !group.suspended) {
             let mut recovered = RecoveredGroup { hard: group.hard, mark: group.mark.clone(), entries: Vec::new() };
             let live =
@@ -208,19 +209,14 @@ impl Recovery {
             });
             match whole {
                 Some(()) => drop(groups.insert(id, recovered)),
-                None => short.push(id),
+                None => drop(short.insert(id)),
             }
         }
-        for id in short {
-            // Entries that were acknowledged are gone, whatever took them: never silently shortened.
-            self.table.suspend(id);
-            self.damages.push(Damage {
-                sequence: 0,
-                at: 0,
-                first_block: 0,
-                last_block: 0,
-                groups: Some(BTreeSet::from([id])),
-            });
+        // Entries that were acknowledged are gone, whatever took them: never silently shortened.
+        short.iter().for_each(|id| self.table.suspend(*id));
+        if !short.is_empty() {
+            let groups = Some(short);
+            self.damages.push(Damage { sequence: 0, at: 0, first_block: 0, last_block: 0, groups });
         }
         let suspended = self.table.groups().filter(|(_, group)| group.suspended).map(|(id, _)| id).collect();
         let recovered = Recovered { groups, suspended, all_suspended: self.table.all_suspended, cut: self.cut };

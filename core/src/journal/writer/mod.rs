@@ -191,8 +191,9 @@ impl Writer {
         self.gather(group, Body::Forget, false, 0)
     }
 
-    pub(super) fn absolve(&mut self) -> Ticket {
-        self.gather(GroupId(0), Body::Absolve, false, 0)
+    pub(super) fn absolve(&mut self, suspended: Vec<GroupId>) -> Ticket {
+        let bytes = 8 * suspended.len() as u64;
+        self.gather(GroupId(0), Body::Absolve(suspended), false, bytes)
     }
 
     pub(super) fn seal(&mut self) {
@@ -329,8 +330,9 @@ impl Writer {
         let append = self.table.next_append(group);
         let fits = match &body {
             Body::Carry(entries) => return self.seal_carry(group, entries, sequence, drafts),
-            Body::Absolve => {
+            Body::Absolve(suspended) => {
                 self.table.all_suspended = false;
+                suspended.iter().for_each(|group| self.table.suspend(*group));
                 drafts.push(Draft::new(group, 0, &body));
                 return;
             }

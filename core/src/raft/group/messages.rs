@@ -143,6 +143,7 @@ mod tests {
             election_ticks_min: 10,
             election_ticks_max: 20,
             heartbeat_ticks: 2,
+            append_bytes: 1024 * 1024,
             mutants: Mutants::default(),
         };
         // It shall be a member, and knows only those that were members once.
