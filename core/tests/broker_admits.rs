@@ -8,7 +8,7 @@ use tidelog_core::formation::Membership;
 use tidelog_core::id::{ConnId, DirectoryId, NodeId, TopicId};
 use tidelog_core::kafka::messages::{
     AddRaftVoterRequest, DescribeQuorumPartition, DescribeQuorumPartitionState, DescribeQuorumReplica,
-    DescribeQuorumRequest, DescribeQuorumTopic,
+    DescribeQuorumRequest, DescribeQuorumTopic, InitProducerIdRequest,
 };
 use tidelog_core::kafka::{ErrorCode, ResponseBody};
 use tidelog_core::time::Duration;
@@ -138,4 +138,82 @@ fn who_was_admitted_and_only_listens_does_not_seem_to_ask() {
         let seat = partition.observers.iter().find(|seat| seat.replica_id == 4).expect("it listens");
         assert!(seat.log_end_offset >= 0, "asked at broker {node}: {seat:?}");
     }
+}
+
+/// The id of a new producer.
+fn producer_id(house: &mut House, node: NodeId) -> i64 {
+    let conn = house.open(node, 500 + house.homes[&node].next_request);
+    let request = InitProducerIdRequest { transaction_timeout_ms: 1_000, ..InitProducerIdRequest::default() };
+    let ResponseBody::InitProducerId(response) = house.ask(node, conn, 2, request) else { panic!("another answer") };
+    assert_eq!(response.error_code, 0);
+    response.producer_id
+}
+
+/// It hears the whole history, one message at a time, and in it what its predecessor of the same boot number was given.
+#[test]
+fn what_a_predecessor_was_given_is_not_given_again() {
+    let mut house = House::empty(3);
+    house.settings.append_bytes = 1;
+    house.settings.window_bytes = 64 << 20;
+    house.settings.checkpoint_bytes = 128 << 20;
+    NODES.into_iter().for_each(|node| house.start(node, Disk::default(), 1));
+    house.settle();
+    house.ready();
+    let mut given: Vec<i64> = NODES.into_iter().map(|node| producer_id(&mut house, node)).collect();
+    // The others begin a life without it: they keep all that they have, for it.
+    let wiped = NodeId(3);
+    house.homes.remove(&wiped);
+    let [one, two] = [NodeId(1), NodeId(2)].map(|node| house.homes.remove(&node).expect("it lives"));
+    for (node, home) in [(NodeId(1), one), (NodeId(2), two)] {
+        house.start(node, home.disk, 2);
+    }
+    house.settle();
+    house.pass(Duration::from_secs(2));
+    let directory = DirectoryId([103; 16]);
+    house.directories.insert(wiped, directory);
+    house.start(wiped, Disk::default(), 1);
+    house.settle();
+    house.pass(Duration::from_secs(2));
+    house.spoils = |envelope| {
+        let mut laden = 0;
+        envelope.messages.retain(|message| {
+            laden += usize::from(!message.raft.entries.is_empty());
+            message.raft.entries.is_empty() || laden == 1
+        });
+    };
+    let first = controller(&house);
+    let conn = house.open(first, 1);
+    let request = AddRaftVoterRequest {
+        timeout_ms: 5_000,
+        voter_id: wiped.0.cast_signed(),
+        voter_directory_id: TopicId(directory.0),
+        ..AddRaftVoterRequest::default()
+    };
+    house.send(first, conn, 0, &request.into());
+    // It is asked as soon as it listens at all.
+    while house.homes[&wiped].broker.status().groups.is_empty() {
+        house.pass(Duration::from_millis(1));
+    }
+    let conn = house.open(wiped, 7);
+    let request = InitProducerIdRequest { transaction_timeout_ms: 1_000, ..InitProducerIdRequest::default() };
+    house.answers.clear();
+    let mut asked = Vec::new();
+    for _ in 0..2_000 {
+        if asked.len() < 50 {
+            asked.push(house.send(wiped, conn, 2, &request.clone().into()));
+        }
+        house.pass(Duration::from_millis(5));
+    }
+    for (.., response) in &house.answers {
+        if let ResponseBody::InitProducerId(response) = &response.body
+            && response.error_code == 0
+        {
+            given.push(response.producer_id);
+        }
+    }
+    let many = given.len();
+    assert!(many > 3, "{:?}", house.answers);
+    given.sort_unstable();
+    given.dedup();
+    assert_eq!(given.len(), many, "an id is given once");
 }

@@ -13,7 +13,8 @@ use super::{Broker, Waiting};
 use crate::controller::command::{Command, Origin, RegisterBroker};
 use crate::controller::image::{Applied, Rejection};
 use crate::effect::Effects;
-use crate::id::GroupId;
+use crate::id::{DirectoryId, GroupId};
+use crate::rng::mix;
 use crate::time::{Duration, Instant};
 
 /// The most commands of one envelope that are listened to.
@@ -30,12 +31,21 @@ struct Submission {
 }
 
 /// Commands of this broker that are not known to be applied.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Submissions {
     last: u64,
     /// Something was submitted in this step and not sent yet.
     pub(super) fresh: bool,
     open: BTreeMap<u64, Submission>,
+}
+
+impl Submissions {
+    /// Numbers begin elsewhere on each disk: whoever replaces a broker on an empty one counts its boots from one again, hears the
+    /// whole history, and shall not take what its predecessor was given for the answer to its own wish.
+    pub(super) fn of(directory: DirectoryId) -> Self {
+        let half = |from: usize| u64::from_le_bytes(std::array::from_fn(|at| directory.0[from + at]));
+        Self { last: mix(half(0) ^ mix(half(8))) >> 16, fresh: false, open: BTreeMap::new() }
+    }
 }
 
 impl Broker {
