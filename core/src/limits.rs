@@ -65,3 +65,6 @@ pub const LENT_WINDOW_BUDGETS: u64 = 2;
 /// A partition's first replica is asked to lead when it could have led for so many longest election times (10 seconds, as nodes
 /// are set).
 pub const PREFER_ELECTIONS: u32 = 10;
+
+/// How many producers are remembered, over all connections and partitions, of which a batch found no leader.
+pub const TURNED_AWAY_MAX: usize = 100_000;

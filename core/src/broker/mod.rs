@@ -184,6 +184,7 @@ pub struct Broker {
     deadline_of: BTreeMap<CallId, Instant>,
     /// Long polls and lookups of each connection: they end with it.
     reads_of: BTreeMap<ConnId, BTreeSet<CallId>>,
+    turned_away: produce::TurnedAway,
     /// Produces that wait for more replicas than a majority.
     thin: BTreeSet<CallId>,
     /// Reads of segments, and which slot of which call waits for each.
@@ -287,6 +288,7 @@ impl Broker {
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
             reads_of: BTreeMap::new(),
+            turned_away: produce::TurnedAway::new(),
             thin: BTreeSet::new(),
             log_reads: BTreeMap::new(),
             auto_creating: BTreeSet::new(),
@@ -335,6 +337,7 @@ impl Broker {
             Input::Opened { conn, peer: _ } => self.sessions.opened(conn),
             Input::Closed { conn } => {
                 self.sessions.closed(conn);
+                self.forget_turned_away(conn);
                 for id in self.reads_of.remove(&conn).unwrap_or_default() {
                     self.end_call(id);
                 }

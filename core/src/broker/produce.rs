@@ -2,6 +2,12 @@
 //!
 //! `acks=1` and `acks=all` are answered at the same moment, so `acks=1` is as safe; `acks=all` also waits until
 //! `min.insync.replicas` voters hold the batch. `acks=0` is never answered; if it fails, the connection closes.
+//!
+//! Batches of an idempotent producer travel one behind the other. If one finds no leader here, and the next finds one, that is too
+//! early for its sequence only because of the first: it is told the same as the first, so that both are sent again in order.
+//! `OUT_OF_ORDER_SEQUENCE_NUMBER` would make librdkafka begin a new epoch, and send under it again whatever else it is in doubt of.
+
+use std::collections::BTreeMap;
 
 use super::entry::{EntryHead, EntryKind};
 use super::machine::Placed;
@@ -9,12 +15,13 @@ use super::session::Reply;
 use super::{Broker, Call, CallId, Caller, Waiting};
 use crate::controller::configs::TimestampType;
 use crate::effect::Effects;
-use crate::id::{GroupId, Index, Offset};
+use crate::id::{ConnId, GroupId, Index, Offset, ProducerId};
 use crate::kafka::batch::{Batch, Compression};
 use crate::kafka::messages::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use crate::kafka::{ErrorCode, RequestHeader};
+use crate::limits::TURNED_AWAY_MAX;
 use crate::mutants::Mutant;
 use crate::time::{Duration, Timestamp};
 
@@ -22,11 +29,35 @@ const ACKS_NONE: i16 = 0;
 const ACKS_LEADER: i16 = 1;
 const ACKS_ALL: i16 = -1;
 
+/// Where in the sequence of its producer a batch begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sequence {
+    producer: ProducerId,
+    epoch: i16,
+    first: i32,
+}
+
+impl Sequence {
+    fn of(batch: &Batch) -> Option<Self> {
+        let producer = batch.producer_id()?;
+        Some(Self { producer, epoch: batch.producer_epoch(), first: batch.base_sequence() })
+    }
+
+    /// Whether it begins later in the same epoch: sequences go round, and are never so far from one another.
+    fn follows(self, other: Self) -> bool {
+        let ahead = self.first.wrapping_sub(other.first) & i32::MAX;
+        self.epoch == other.epoch && ahead > 0 && ahead < 1 << 30
+    }
+}
+
+/// The first batch that found no leader here since its producer's batches were last taken, by connection, group and producer.
+pub(super) type TurnedAway = BTreeMap<(ConnId, GroupId, ProducerId), Sequence>;
+
 /// What became of one batch.
 #[derive(Clone, Debug)]
 enum Slot {
     /// Proposed, not applied yet.
-    Proposed,
+    Proposed(Option<Sequence>),
     /// Applied; not enough replicas are known to hold it.
     Thin {
         group: GroupId,
@@ -68,13 +99,14 @@ impl Broker {
         if request.transactional_id.is_some() {
             refused = Some(ErrorCode::TransactionalIdAuthorizationFailed);
         }
-        let header = caller.header.clone();
+        let (conn, header) = (caller.conn, caller.header.clone());
         let call = self.call(Call::Produce(ProduceCall { caller, acks, slots: Vec::new() }), None);
         let mut batches = batches.into_iter();
         let mut slots = Vec::new();
         for topic in request.topic_data {
             for partition in topic.partition_data {
                 let batch = batches.next().unwrap_or(Err(ErrorCode::InvalidRequest));
+                let sequence = batch.as_ref().ok().and_then(Sequence::of);
                 let checked = match refused {
                     Some(error) => Err(error),
                     None => batch.and_then(|batch| self.accept(&header, acks, &topic.name, partition.index, batch)),
@@ -82,9 +114,15 @@ impl Broker {
                 let slot = match checked {
                     Ok((group, batch)) => {
                         self.propose_batch(call, slots.len(), group, batch);
-                        Slot::Proposed
+                        Slot::Proposed(sequence)
                     }
-                    Err(error) => Slot::Done(Err(error)),
+                    Err(error) => {
+                        let group = self.group_of(&topic.name, partition.index);
+                        if let (ErrorCode::NotLeaderOrFollower, Some(group)) = (error, group) {
+                            self.turn_away(conn, group, sequence);
+                        }
+                        Slot::Done(Err(error))
+                    }
                 };
                 slots.push((topic.name.clone(), partition.index, slot));
             }
@@ -167,6 +205,15 @@ impl Broker {
     ) {
         let needed = self.replicas.get(&group).map_or(0, |replica| replica.config.min_insync_replicas);
         let needed = usize::try_from(needed).unwrap_or(0);
+        let Some(Call::Produce(produce)) = self.calls.get(&call) else {
+            return;
+        };
+        let conn = produce.caller.conn;
+        let sequence = produce.slots.get(slot).and_then(|(.., state)| match state {
+            Slot::Proposed(sequence) => *sequence,
+            Slot::Thin { .. } | Slot::Done(_) => None,
+        });
+        let result = self.in_turn(conn, group, sequence, result);
         let Some(Call::Produce(produce)) = self.calls.get_mut(&call) else {
             return;
         };
@@ -181,6 +228,49 @@ impl Broker {
             result => Slot::Done(result),
         };
         self.produce_progress(call, out);
+    }
+
+    /// A batch found no leader here: those behind it come too early.
+    fn turn_away(&mut self, conn: ConnId, group: GroupId, sequence: Option<Sequence>) {
+        let Some(sequence) = sequence.filter(|_| self.turned_away.len() < TURNED_AWAY_MAX) else { return };
+        let first = self.turned_away.entry((conn, group, sequence.producer)).or_insert(sequence);
+        if first.epoch != sequence.epoch || first.follows(sequence) {
+            *first = sequence;
+        }
+    }
+
+    /// What a client is told of a batch, where one before it on the same connection found no leader.
+    fn in_turn(
+        &mut self,
+        conn: ConnId,
+        group: GroupId,
+        sequence: Option<Sequence>,
+        result: Result<Placed, ErrorCode>,
+    ) -> Result<Placed, ErrorCode> {
+        let Some(sequence) = sequence else { return result };
+        let key = (conn, group, sequence.producer);
+        match result {
+            Ok(_) => {
+                self.turned_away.remove(&key);
+            }
+            Err(ErrorCode::NotLeaderOrFollower) => self.turn_away(conn, group, Some(sequence)),
+            Err(ErrorCode::OutOfOrderSequenceNumber)
+                if self.turned_away.get(&key).is_some_and(|first| sequence.follows(*first)) =>
+            {
+                return Err(ErrorCode::NotLeaderOrFollower);
+            }
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// A connection is gone, and with it what was turned away on it.
+    pub(super) fn forget_turned_away(&mut self, conn: ConnId) {
+        let of_conn = (conn, GroupId(0), ProducerId(i64::MIN))..=(conn, GroupId(u64::MAX), ProducerId(i64::MAX));
+        let keys: Vec<_> = self.turned_away.range(of_conn).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.turned_away.remove(&key);
+        }
     }
 
     /// Looks again at what waits for replicas; answers if nothing is open.
@@ -217,7 +307,7 @@ impl Broker {
         };
         for (.., slot) in &mut produce.slots {
             match slot {
-                Slot::Proposed => *slot = Slot::Done(Err(ErrorCode::RequestTimedOut)),
+                Slot::Proposed(_) => *slot = Slot::Done(Err(ErrorCode::RequestTimedOut)),
                 Slot::Thin { .. } => *slot = Slot::Done(Err(ErrorCode::NotEnoughReplicasAfterAppend)),
                 Slot::Done(_) => {}
             }
@@ -233,7 +323,7 @@ impl Broker {
         if acks == ACKS_NONE {
             let failed = slots.iter().find_map(|(topic, partition, slot)| match slot {
                 Slot::Done(Err(error)) => Some(format!("a batch for {topic}-{partition} with acks=0 failed: {error}")),
-                Slot::Done(Ok(_)) | Slot::Proposed | Slot::Thin { .. } => None,
+                Slot::Done(Ok(_)) | Slot::Proposed(_) | Slot::Thin { .. } => None,
             });
             let reply = failed.map_or(Reply::Silence, Reply::Close);
             self.sessions.reply(caller.conn, caller.id, reply, out);
@@ -261,7 +351,7 @@ impl Broker {
                         ..PartitionProduceResponse::default()
                     }
                 }
-                Slot::Proposed | Slot::Thin { .. } => unreachable!("a finished call has no open slot"),
+                Slot::Proposed(_) | Slot::Thin { .. } => unreachable!("a finished call has no open slot"),
             };
             match response.responses.last_mut().filter(|last| last.name == topic) {
                 Some(last) => last.partition_responses.push(answer),
