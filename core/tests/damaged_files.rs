@@ -4,7 +4,7 @@
 mod house;
 
 use house::requests::batch;
-use house::{Disk, Home, House};
+use house::{Disk, House};
 use tidelog_core::effect::{Halt, Input};
 use tidelog_core::id::{ConnId, FileId, FileKind, NodeId};
 use tidelog_core::kafka::{ErrorCode, ResponseBody};
@@ -93,32 +93,6 @@ fn met(house: &House, node: NodeId, mark: &'static str) -> u32 {
     house.marks.get(&(node, mark)).copied().unwrap_or(0)
 }
 
-/// Lets leaders fail, one after the other, until `node` leads.
-fn until_leads(house: &mut House, node: NodeId) {
-    for _ in 0..20 {
-        let first = house.leader();
-        if first == node {
-            return;
-        }
-        let home = stop(house, first);
-        house.pass(Duration::from_secs(3));
-        start(house, first, home);
-    }
-    panic!("{node:?} never led");
-}
-
-fn stop(house: &mut House, node: NodeId) -> Home {
-    let home = house.homes.remove(&node).expect("it lives");
-    house.inputs.retain(|(to, _)| *to != node);
-    home
-}
-
-fn start(house: &mut House, node: NodeId, home: Home) {
-    house.start(node, home.disk, home.boots + 1);
-    house.settle();
-    house.pass(Duration::from_secs(2));
-}
-
 /// Three brokers with five megabytes in one partition; gives a follower of it.
 fn laden() -> (House, NodeId) {
     let mut house = House::new(3);
@@ -150,7 +124,7 @@ fn has_healed(house: &mut House, node: NodeId) {
     // What it has now it also has after a crash, and can serve.
     house.restart(node);
     house.pass(Duration::from_secs(2));
-    until_leads(house, node);
+    house.until_leads(node);
     assert_eq!(read_all(house), house.partition(node).next_offset.0);
     assert_eq!(met(house, node, marks::DAMAGE_FOUND), 1, "{:?}", house.notes);
 }
@@ -158,11 +132,12 @@ fn has_healed(house: &mut House, node: NodeId) {
 #[test]
 fn a_follower_without_a_segment_heals() {
     let (mut house, follower) = laden();
-    let mut home = stop(&mut house, follower);
+    let mut home = house.stop(follower);
     let segment = files(&home.disk, FileKind::Segment)[1];
     home.disk.files.remove(&segment);
     let replica = home.broker.status().groups[1].replica;
-    start(&mut house, follower, home);
+    house.bring_back(follower, home);
+    house.pass(Duration::from_secs(2));
     has_healed(&mut house, follower);
     assert_eq!(house.partition(follower).replica, replica, "it stays the replica it is");
 }
@@ -171,10 +146,11 @@ fn a_follower_without_a_segment_heals() {
 fn a_follower_with_a_short_segment_or_index_heals() {
     for kind in [FileKind::Segment, FileKind::SegmentIndex] {
         let (mut house, follower) = laden();
-        let mut home = stop(&mut house, follower);
+        let mut home = house.stop(follower);
         let file = files(&home.disk, kind)[0];
         home.disk.files.get_mut(&file).expect("it is there").truncate(10);
-        start(&mut house, follower, home);
+        house.bring_back(follower, home);
+        house.pass(Duration::from_secs(2));
         has_healed(&mut house, follower);
     }
 }
@@ -182,15 +158,16 @@ fn a_follower_with_a_short_segment_or_index_heals() {
 #[test]
 fn a_follower_without_its_last_segment_heals() {
     let (mut house, follower) = laden();
-    let mut home = stop(&mut house, follower);
+    let mut home = house.stop(follower);
     let segment = *files(&home.disk, FileKind::Segment).last().expect("there are some");
     home.disk.files.remove(&segment);
-    start(&mut house, follower, home);
+    house.bring_back(follower, home);
+    house.pass(Duration::from_secs(2));
     if met(&house, follower, marks::DAMAGE_FOUND) > 0 {
         has_healed(&mut house, follower);
     }
     produce(&mut house, 50);
-    until_leads(&mut house, follower);
+    house.until_leads(follower);
     assert_eq!(read_all(&mut house), 200 + i64::from(met(&house, follower, marks::HEALED)) * 3);
 }
 
@@ -199,22 +176,25 @@ fn a_follower_whose_state_is_damaged_votes_and_acknowledges_until_it_heals() {
     let (mut house, follower) = laden();
     // While no other broker lends, nothing heals.
     house.loses = loses_offers;
-    let mut home = stop(&mut house, follower);
+    let mut home = house.stop(follower);
     spoil_state(&mut home.disk, true);
-    start(&mut house, follower, home);
+    house.bring_back(follower, home);
+    house.pass(Duration::from_secs(2));
     assert_eq!(met(&house, follower, marks::DAMAGE_FOUND), 1, "{:?}", house.notes);
     let (first, before) = (house.leader(), house.partition(follower));
     let third = house.homes.keys().copied().find(|node| ![first, follower].contains(node)).expect("three");
-    let away = stop(&mut house, third);
+    let away = house.stop(third);
     produce(&mut house, 2);
     let after = house.partition(follower);
     assert!(after.persisted > before.persisted && after.applied == before.applied, "{after:?}");
-    start(&mut house, third, away);
+    house.bring_back(third, away);
+    house.pass(Duration::from_secs(2));
     // The leader dies: the other can be elected, and only it.
-    let away = stop(&mut house, first);
+    let away = house.stop(first);
     house.pass(Duration::from_secs(5));
     assert_eq!(house.leader(), third);
-    start(&mut house, first, away);
+    house.bring_back(first, away);
+    house.pass(Duration::from_secs(2));
     house.loses = |_, _, _| false;
     has_healed(&mut house, follower);
 }
@@ -228,16 +208,18 @@ fn a_replica_without_a_state_that_alone_has_all_leads_only_to_hand_over() {
     let (mut house, follower) = laden();
     let first = house.leader();
     let third = house.homes.keys().copied().find(|node| ![first, follower].contains(node)).expect("three");
-    let away = stop(&mut house, third);
-    let mut home = stop(&mut house, follower);
+    let away = house.stop(third);
+    let mut home = house.stop(follower);
     spoil_state(&mut home.disk, true);
     house.loses = loses_offers;
-    start(&mut house, follower, home);
+    house.bring_back(follower, home);
+    house.pass(Duration::from_secs(2));
     produce(&mut house, 5);
     // What was acknowledged last is nowhere but in the log of the one that can not apply it.
-    drop(stop(&mut house, first));
+    drop(house.stop(first));
     house.loses = |_, _, _| false;
-    start(&mut house, third, away);
+    house.bring_back(third, away);
+    house.pass(Duration::from_secs(2));
     for _ in 0..20 {
         if house.partition(third).serving {
             break;
@@ -254,13 +236,14 @@ fn nobody_hands_over_to_a_replica_that_says_it_is_damaged() {
     let (mut house, _) = laden();
     house.pass(Duration::from_secs(30));
     let first = house.leader();
-    let mut home = stop(&mut house, first);
+    let mut home = house.stop(first);
     house.pass(Duration::from_secs(3));
     let second = house.leader();
     let third = house.homes.keys().copied().find(|node| *node != second).expect("two");
     spoil_state(&mut home.disk, true);
     house.loses = loses_offers;
-    start(&mut house, first, home);
+    house.bring_back(first, home);
+    house.pass(Duration::from_secs(2));
     let asked = |house: &House, node| met(house, node, marks::PREFERRED_ASKED);
     let before = [second, third].map(|node| asked(&house, node));
     // It is the partition's first replica, and would be asked.
@@ -282,9 +265,10 @@ fn nobody_hands_over_to_a_replica_that_says_it_is_damaged() {
 #[test]
 fn a_controller_whose_state_is_damaged_heals() {
     let (mut house, follower) = laden();
-    let mut home = stop(&mut house, follower);
+    let mut home = house.stop(follower);
     spoil_state(&mut home.disk, false);
-    start(&mut house, follower, home);
+    house.bring_back(follower, home);
+    house.pass(Duration::from_secs(2));
     has_healed(&mut house, follower);
     let topics = |node: &NodeId| house.homes[node].broker.status().topics;
     assert!(house.homes.keys().all(|node| topics(node) == 1));
@@ -296,10 +280,11 @@ fn a_controller_that_heals_does_not_begin_anew_what_was_deleted_since_its_checkp
     delete(&mut house);
     house.pass(Duration::from_secs(1));
     assert!(house.homes.keys().all(|node| met(&house, *node, marks::REPLICA_DROPPED) == 1), "{:?}", house.marks);
-    let mut home = stop(&mut house, follower);
+    let mut home = house.stop(follower);
     // Of the partition nothing is left.
     spoil_state(&mut home.disk, true);
-    start(&mut house, follower, home);
+    house.bring_back(follower, home);
+    house.pass(Duration::from_secs(2));
     assert_eq!(met(&house, follower, marks::HEALED), 1, "{:?}", house.notes);
     assert_eq!(met(&house, follower, marks::REPLICA_DROPPED), 1, "{:?}", house.notes);
     assert!(house.homes.values().all(|home| home.broker.status().topics == 0));
@@ -311,9 +296,10 @@ fn a_single_node_whose_controller_is_damaged_stops() {
     house.ready();
     create(&mut house, 1);
     produce(&mut house, 50);
-    let mut home = stop(&mut house, ONE);
+    let mut home = house.stop(ONE);
     spoil_state(&mut home.disk, false);
-    start(&mut house, ONE, home);
+    house.bring_back(ONE, home);
+    house.pass(Duration::from_secs(2));
     assert!(corrupt(&house, ONE).contains("the controller"), "{}", corrupt(&house, ONE));
 }
 
@@ -343,10 +329,11 @@ fn the_only_replica_of_a_partition_refuses_and_others_go_on() {
     let conn = house.open(ONE, 5);
     assert_eq!(house.create(ONE, conn, ("u", 1, 1), &[]), 0);
     house.pass(Duration::from_secs(1));
-    let mut home = stop(&mut house, ONE);
+    let mut home = house.stop(ONE);
     let before = files(&home.disk, FileKind::Segment);
     spoil_state(&mut home.disk, true);
-    start(&mut house, ONE, home);
+    house.bring_back(ONE, home);
+    house.pass(Duration::from_secs(2));
     house.ready();
     assert!(house.notes.iter().any(|(_, text)| text.contains("there is no other replica")), "{:?}", house.notes);
     assert_eq!(fetch(&mut house, ONE, 0).error_code, ErrorCode::KafkaStorageError.code());
@@ -358,24 +345,26 @@ fn the_only_replica_of_a_partition_refuses_and_others_go_on() {
 #[test]
 fn a_flipped_bit_is_found_before_anybody_reads_it() {
     let (mut house, follower) = laden();
-    let mut home = stop(&mut house, follower);
+    let mut home = house.stop(follower);
     let file = files(&home.disk, FileKind::Segment)[0];
     home.disk.files.get_mut(&file).expect("it is there")[700_000] ^= 4;
-    start(&mut house, follower, home);
+    house.bring_back(follower, home);
+    house.pass(Duration::from_secs(2));
     has_healed(&mut house, follower);
 }
 
 #[test]
 fn damage_that_is_found_after_other_damage_was_healed_heals_too() {
     let (mut house, follower) = laden();
-    let mut home = stop(&mut house, follower);
+    let mut home = house.stop(follower);
     let segments = files(&home.disk, FileKind::Segment);
     home.disk.files.get_mut(&segments[1]).expect("it is there")[700_000] ^= 4;
     home.disk.files.remove(&segments[0]);
-    start(&mut house, follower, home);
+    house.bring_back(follower, home);
+    house.pass(Duration::from_secs(2));
     house.pass(Duration::from_secs(10));
     assert_eq!(met(&house, follower, marks::HEALED), 2, "{:?}", house.notes);
-    until_leads(&mut house, follower);
+    house.until_leads(follower);
     assert_eq!(read_all(&mut house), 150);
 }
 
@@ -383,7 +372,7 @@ fn damage_that_is_found_after_other_damage_was_healed_heals_too() {
 fn a_leader_that_lends_damaged_files_finds_out_and_another_lends() {
     let (mut house, follower) = laden();
     let first = house.leader();
-    let mut behind = stop(&mut house, follower);
+    let mut behind = house.stop(follower);
     produce(&mut house, 60);
     house.pass(Duration::from_secs(1));
     // The patrol of this life is over.
@@ -395,9 +384,10 @@ fn a_leader_that_lends_damaged_files_finds_out_and_another_lends() {
             behind.disk.files.remove(&file);
         }
     }
-    start(&mut house, follower, behind);
+    house.bring_back(follower, behind);
+    house.pass(Duration::from_secs(2));
     house.pass(Duration::from_secs(10));
     assert_eq!(met(&house, first, marks::HEALED), 1, "{:?}", house.notes);
-    until_leads(&mut house, follower);
+    house.until_leads(follower);
     assert_eq!(read_all(&mut house), 210);
 }

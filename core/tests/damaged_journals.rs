@@ -5,7 +5,7 @@
 mod house;
 
 use house::requests::batch;
-use house::{Disk, Home, House};
+use house::{Disk, House};
 use tidelog_core::effect::Halt;
 use tidelog_core::id::{ConnId, FileId, FileKind, GroupId, NodeId, ReplicaId};
 use tidelog_core::kafka::messages::{DeleteTopicState, DeleteTopicsRequest};
@@ -106,23 +106,12 @@ fn count(house: &mut House, topic: &str) -> i64 {
     panic!("nobody leads {topic}");
 }
 
-fn stop(house: &mut House, node: NodeId) -> Home {
-    let home = house.homes.remove(&node).expect("it lives");
-    house.inputs.retain(|(to, _)| *to != node);
-    home
-}
-
-fn start(house: &mut House, node: NodeId, home: Home) {
-    house.start(node, home.disk, home.boots + 1);
-    house.settle();
-}
-
 /// The second broker comes back after `damage`.
 fn damage(house: &mut House, damage: impl FnOnce(&mut Disk)) {
-    let mut home = stop(house, TWO);
+    let mut home = house.stop(TWO);
     house.pass(Duration::from_secs(2));
     damage(&mut home.disk);
-    start(house, TWO, home);
+    house.bring_back(TWO, home);
 }
 
 /// Nothing is on the disk that nobody knows of.
@@ -140,14 +129,14 @@ fn is_tidy(house: &mut House, node: NodeId) {
 /// The second broker counts: with another away, records are acknowledged, and all are there.
 fn counts(house: &mut House, topics: &[&str]) {
     for away in [ONE, THREE] {
-        let home = stop(house, away);
+        let home = house.stop(away);
         house.pass(Duration::from_secs(3));
         for topic in topics {
             let before = count(house, topic);
             produce(house, topic, "more");
             assert_eq!(count(house, topic), before + 1);
         }
-        start(house, away, home);
+        house.bring_back(away, home);
         house.ready();
     }
 }
@@ -303,9 +292,9 @@ fn what_has_no_other_replica_stays_suspended_until_it_is_deleted() {
     }
     house.ready();
     // What is new is not what was lost, wherever it is created.
-    let home = stop(&mut house, TWO);
+    let home = house.stop(TWO);
     let fresh = on_two(&mut house, 'b');
-    start(&mut house, TWO, home);
+    house.bring_back(TWO, home);
     house.ready();
     house.pass(Duration::from_secs(1));
     assert_eq!((answers(&mut house, &fresh), answers(&mut house, &alone)), ((0, 0), (error, error)));
@@ -356,12 +345,12 @@ fn harm_controller(disk: &mut Disk) {
 
 /// All power fails; the second broker comes back last, with this damage.
 fn power_fails(house: &mut House, damage: impl FnOnce(&mut Disk)) {
-    let [one, mut two, three] = [ONE, TWO, THREE].map(|node| stop(house, node));
-    start(house, ONE, one);
-    start(house, THREE, three);
+    let [one, mut two, three] = [ONE, TWO, THREE].map(|node| house.stop(node));
+    house.bring_back(ONE, one);
+    house.bring_back(THREE, three);
     house.pass(Duration::from_secs(2));
     damage(&mut two.disk);
-    start(house, TWO, two);
+    house.bring_back(TWO, two);
     house.ready();
 }
 
@@ -410,10 +399,10 @@ fn a_single_node_whose_journal_is_damaged_stops() {
     let conn = open(&mut house, ONE);
     assert_eq!(house.create(ONE, conn, ("t", 1, 1), &[]), 0);
     produce(&mut house, "t", "x");
-    let mut home = stop(&mut house, ONE);
+    let mut home = house.stop(ONE);
     vanish(&mut home.disk);
     let before = home.disk.files.clone();
-    start(&mut house, ONE, home);
+    house.bring_back(ONE, home);
     let Some(Halt::Corrupt(why)) = &house.homes[&ONE].halted else { panic!("{:?}", house.homes[&ONE].halted) };
     assert!(why.contains("is missing"), "{why}");
     assert_eq!(house.homes[&ONE].disk.files, before, "nothing was touched");

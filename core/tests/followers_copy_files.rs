@@ -67,23 +67,6 @@ fn read_all(house: &mut House, node: NodeId) -> i64 {
     at
 }
 
-/// Lets leaders fail, one after the other, until `node` leads.
-fn until_leads(house: &mut House, node: NodeId) {
-    for _ in 0..20 {
-        let first = house.leader();
-        if first == node {
-            return;
-        }
-        let home = house.homes.remove(&first).expect("it lives");
-        house.inputs.clear();
-        house.pass(Duration::from_secs(3));
-        house.start(first, home.disk, home.boots + 1);
-        house.settle();
-        house.pass(Duration::from_secs(2));
-    }
-    panic!("{node:?} never led");
-}
-
 #[test]
 fn a_follower_far_behind_copies_what_it_missed() {
     let (mut house, first, away, home) = one_away(&[], 3, 80);
@@ -110,7 +93,7 @@ fn a_follower_far_behind_copies_what_it_missed() {
     house.restart(away);
     house.pass(Duration::from_secs(3));
     same(&house, house.leader(), away);
-    until_leads(&mut house, away);
+    house.until_leads(away);
     assert_eq!(read_all(&mut house, away), 88);
 }
 
@@ -178,7 +161,7 @@ fn only_what_is_missing_travels() {
         same(&house, first, away);
         assert!(met(&house, away, marks::SUFFIX_COPIED) > 0, "{:?}", house.notes);
         assert!(copied(&house, away) < 1_000, "1.5 MB are there already: {:?}", house.notes);
-        until_leads(&mut house, away);
+        house.until_leads(away);
         assert_eq!(read_all(&mut house, away), 560);
     }
 }

@@ -30,30 +30,13 @@ fn send(house: &mut House, node: NodeId, conn: ConnId, sequence: i32) -> i16 {
     house.produce(node, conn, "t", batch(Some((7, 0, sequence)), &["x"], 1)).error_code
 }
 
-/// Leaders fail, one after the other, until `node` leads; it and its connections live on.
-fn until_leads(house: &mut House, node: NodeId) {
-    for _ in 0..20 {
-        let first = house.leader();
-        if first == node {
-            return;
-        }
-        let home = house.homes.remove(&first).expect("it lives");
-        house.inputs.retain(|(to, _)| *to != first);
-        house.pass(Duration::from_secs(3));
-        house.start(first, home.disk, home.boots + 1);
-        house.settle();
-        house.pass(Duration::from_secs(2));
-    }
-    panic!("{node:?} never led");
-}
-
 #[test]
 fn what_follows_a_batch_that_found_no_leader_is_to_be_sent_again_with_it() {
     let (mut house, node) = house();
     let (conn, other) = (house.open(node, 3), house.open(node, 4));
     let (away, early) = (ErrorCode::NotLeaderOrFollower.code(), ErrorCode::OutOfOrderSequenceNumber.code());
     assert_eq!(send(&mut house, node, conn, 1), away);
-    until_leads(&mut house, node);
+    house.until_leads(node);
     // They were on their way already.
     assert_eq!((send(&mut house, node, conn, 2), send(&mut house, node, conn, 3)), (away, away));
     // On a connection where nothing was turned away it is what it seems to be.

@@ -248,9 +248,9 @@ impl Ended {
                  repair or replace the disk, then start again"
             )),
             Self::Halted(Halt::Corrupt(why)) => Some(format!(
-                "the data is damaged ({why}), and this broker may have forgotten what it promised: in a cluster, empty its data \
-                 directory, start it, and admit it again (`tidelog cluster admit`), and the others refill it; \
-                 a single node needs a backup"
+                "the data is damaged ({why}), and this broker may have forgotten what it promised: in a cluster of three or \
+                 more, empty its data directory, start it, and admit it again (`tidelog cluster admit`), and the others refill it; \
+                 a smaller one needs a backup"
             )),
             Self::Halted(Halt::Foreign(why)) => {
                 Some(format!("the data directory is not this node's ({why}): choose another with --data-dir"))

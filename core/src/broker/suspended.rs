@@ -7,8 +7,8 @@
 //! any other may have been used, and forgotten.
 //!
 //! Where the others are no majority (of one or two replicas) nobody could make it again: such a partition stays suspended, and
-//! clients hear of a storage error, until it is deleted. Of its files, which nothing names any more, none is removed meanwhile, nor
-//! is any of what was copied anew. Does not know how damage is found ([`crate::journal`] does).
+//! clients hear of a storage error, until it is deleted. Its files are named by nothing any more, so meanwhile no file is removed
+//! that may be one of them, nor the former files of what was copied anew. Does not know how damage is found ([`crate::journal`] does).
 
 use std::collections::BTreeSet;
 

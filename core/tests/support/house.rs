@@ -183,14 +183,24 @@ impl House {
     }
 
     /// Ends the process; the disk stays.
-    pub fn restart(&mut self, node: NodeId) {
+    pub fn stop(&mut self, node: NodeId) -> Home {
         let home = self.homes.remove(&node).expect("it lives");
         self.inputs.retain(|(to, _)| *to != node);
         self.asked.retain(|(to, ..), _| *to != node);
         self.muted.retain(|(of, _)| *of != node);
         self.kept.retain(|(of, ..)| *of != node);
+        home
+    }
+
+    /// The next life of what was stopped.
+    pub fn bring_back(&mut self, node: NodeId, home: Home) {
         self.start(node, home.disk, home.boots + 1);
         self.settle();
+    }
+
+    pub fn restart(&mut self, node: NodeId) {
+        let home = self.stop(node);
+        self.bring_back(node, home);
     }
 
     /// Carries everything out until nothing is left to do at this moment.

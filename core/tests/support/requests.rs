@@ -8,7 +8,7 @@ use tidelog_core::id::{ConnId, GroupId, NodeId, ProducerId};
 use tidelog_core::kafka::batch::Builder;
 use tidelog_core::kafka::messages::*;
 use tidelog_core::kafka::{Records, RequestBody, ResponseBody};
-use tidelog_core::time::Timestamp;
+use tidelog_core::time::{Duration, Timestamp};
 
 use super::House;
 
@@ -102,6 +102,21 @@ impl House {
             groups.iter().any(|group| group.group != GroupId::CONTROLLER && group.serving)
         };
         *self.homes.iter().find(|(_, home)| serves(home)).expect("there is a leader").0
+    }
+
+    /// Lets leaders fail, one after the other, until `node` leads; it lives on.
+    pub fn until_leads(&mut self, node: NodeId) {
+        for _ in 0..20 {
+            let first = self.leader();
+            if first == node {
+                return;
+            }
+            let home = self.stop(first);
+            self.pass(Duration::from_secs(3));
+            self.bring_back(first, home);
+            self.pass(Duration::from_secs(2));
+        }
+        panic!("{node:?} never led");
     }
 
     /// The first partition a broker holds.
