@@ -62,6 +62,8 @@ pub enum Mutant {
     ProducersEarly,
     /// A batch is accepted although the one before it is missing.
     SequenceGapAccepted,
+    /// A batch behind one that is to be sent again is called out of order.
+    RefusalsForgotten,
     /// No bug: every message to another broker is said twice.
     SaidTwice,
     /// No bug: checkpoints come as often as they can.
@@ -163,6 +165,7 @@ mod registry {
         ),
         (Mutant::ProducersEarly, "producers-early", "the producer table learns of batches when proposed"),
         (Mutant::SequenceGapAccepted, "sequence-gap-accepted", "a batch is accepted before the one that precedes it"),
+        (Mutant::RefusalsForgotten, "refusals-forgotten", "what follows a refused batch is called out of order"),
         (Mutant::SnapshotRegress, "snapshot-regress", "an older snapshot is installed over newer state"),
         (Mutant::CheckpointAhead, "checkpoint-ahead", "a checkpoint is marked before its files are synced"),
         (Mutant::NextBlockCounts, "next-block-counts", "the first of the next journal block counts as durable"),

@@ -1,15 +1,18 @@
-//! Batches of an idempotent producer that travel one behind the other, while leadership comes to the broker that they travel to.
+//! Batches of an idempotent producer that travel one behind the other, while what stands in their way goes away.
 
 #[path = "support/house.rs"]
 mod house;
 
 use house::House;
-use house::requests::batch;
+use house::requests::{batch, produce};
 use tidelog_core::id::{ConnId, NodeId};
-use tidelog_core::kafka::ErrorCode;
+use tidelog_core::kafka::{ErrorCode, ResponseBody};
+use tidelog_core::marks;
+use tidelog_core::peer::MessageKind;
 use tidelog_core::time::Duration;
 
 const NONE: i16 = 0;
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// Three brokers, a partition, a producer whose first record is in it, and a broker that does not lead, but will.
 fn house() -> (House, NodeId) {
@@ -44,4 +47,52 @@ fn what_follows_a_batch_that_found_no_leader_is_to_be_sent_again_with_it() {
     assert_eq!((send(&mut house, node, conn, 1), send(&mut house, node, conn, 2)), (NONE, NONE));
     // From then on a gap is a gap.
     assert_eq!((send(&mut house, node, conn, 4), send(&mut house, node, conn, 3)), (early, NONE));
+}
+
+/// A broker that leads what another should, and is about to ask that one to.
+fn about_to_go_home() -> (House, NodeId) {
+    let leading = |node| {
+        let (mut house, _) = house();
+        house.until_leads(node);
+        house
+    };
+    let asked = |house: &House| house.marks.iter().filter(|((_, mark), _)| *mark == marks::PREFERRED_ASKED).count();
+    for node in (1..=3).map(NodeId) {
+        let mut house = leading(node);
+        let before = asked(&house);
+        let moments = (0..500).position(|_| {
+            house.pass(MOMENT);
+            asked(&house) > before
+        });
+        if let Some(moments) = moments {
+            let mut house = leading(node);
+            (0..moments).for_each(|_| house.pass(MOMENT));
+            return (house, node);
+        }
+    }
+    panic!("whoever leads it should");
+}
+
+#[test]
+fn a_batch_before_it_that_was_on_its_way_does_not_make_up_for_it() {
+    let (mut house, node) = about_to_go_home();
+    let away = ErrorCode::NotLeaderOrFollower.code();
+    let conn = house.open(node, 5);
+    house.answers.clear();
+    house.loses = |_, _, _| true;
+    house.send(node, conn, 11, &produce("t", batch(Some((7, 0, 1)), &["x"], 1)));
+    house.pass(MOMENT);
+    house.send(node, conn, 11, &produce("t", batch(Some((7, 0, 2)), &["x"], 1)));
+    assert!(house.answers.is_empty(), "the first is on its way, and the second waits for it");
+    // The other never hears that it shall lead, and so this one leads on.
+    house.loses = |_, _, envelope| envelope.messages.iter().any(|said| said.raft.kind == MessageKind::TimeoutNow);
+    house.pass(Duration::from_secs(1));
+    let told = house.answers.iter().map(|(.., response)| match &response.body {
+        ResponseBody::Produce(response) => response.responses[0].partition_responses[0].error_code,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [NONE, away]);
+    assert!(house.partition(node).serving);
+    assert_eq!(send(&mut house, node, conn, 3), away);
+    assert_eq!((send(&mut house, node, conn, 2), send(&mut house, node, conn, 3)), (NONE, NONE));
 }

@@ -4,6 +4,7 @@
 //! - [`client`]: judges a history. Knows Kafka's promises, and nothing of brokers.
 //! - [`whitebox`]: judges the events of brokers as they happen. Knows Raft's promises, and nothing of clients.
 //! - [`responses`]: judges that requests are answered once and in line.
+//! - [`sequences`]: judges what idempotent producers are told of batches that travel one behind the other.
 //! - [`violation`]: what all of them return.
 //!
 //! Three judges use the same code: property tests, the simulator, and tests of real clusters. A checker never drops what it
@@ -12,11 +13,13 @@
 pub mod client;
 pub mod history;
 pub mod responses;
+pub mod sequences;
 pub mod violation;
 pub mod whitebox;
 
 pub use client::judge;
 pub use history::History;
 pub use responses::Responses;
+pub use sequences::Sequences;
 pub use violation::Violation;
 pub use whitebox::Whitebox;

@@ -7,6 +7,7 @@ use tidelog_core::event::Event;
 use tidelog_core::id::{ConnId, FileId, GroupId, NodeId, Offset, OpId, RequestId, Term};
 use tidelog_properties::Violation;
 use tidelog_properties::responses::Responses;
+use tidelog_properties::sequences::{Sent, Sequences};
 use tidelog_properties::whitebox::Whitebox;
 
 use crate::verdict::Verdict;
@@ -54,6 +55,7 @@ pub(crate) struct Oracle {
     leaders: BTreeMap<GroupId, NodeId>,
     whitebox: Whitebox,
     responses: Responses,
+    sequences: Sequences,
     writes: Writes,
     /// Produces with acks=all that are not answered.
     acks_all: BTreeSet<(NodeId, ConnId, RequestId)>,
@@ -69,6 +71,7 @@ impl Oracle {
             leaders: BTreeMap::new(),
             whitebox: Whitebox::new(),
             responses: Responses::new(),
+            sequences: Sequences::new(),
             acks_all: BTreeSet::new(),
             writes: Writes::default(),
         }
@@ -76,19 +79,28 @@ impl Oracle {
 
     /// Whether something is wrong already.
     pub(crate) fn broken(&self) -> bool {
-        !self.findings.is_empty() || !self.whitebox.is_clean() || !self.responses.is_clean()
+        !self.findings.is_empty() || !self.is_clean_inside()
+    }
+
+    fn is_clean_inside(&self) -> bool {
+        self.whitebox.is_clean() && self.responses.is_clean() && self.sequences.is_clean()
     }
 
     /// Whether more is wrong than that something does not come to its end.
     pub(crate) fn is_broken_inside(&self) -> bool {
         let graver = self.findings.iter().any(|(verdict, _)| *verdict != Verdict::Liveness);
-        graver || !self.whitebox.is_clean() || !self.responses.is_clean()
+        graver || !self.is_clean_inside()
     }
 
     /// What is wrong, the gravest first.
     pub(crate) fn take(&mut self) -> Vec<(Verdict, Finding)> {
-        let inside = self.whitebox.violations().into_iter().chain(self.responses.violations());
-        let inside = inside.map(|violation| (Verdict::Invariant, Finding::from(violation)));
+        let crossed = self.responses.violations().into_iter().chain(self.sequences.violations());
+        let inside = self
+            .whitebox
+            .violations()
+            .into_iter()
+            .chain(crossed)
+            .map(|violation| (Verdict::Invariant, Finding::from(violation)));
         inside.chain(std::mem::take(&mut self.findings)).collect()
     }
 
@@ -97,6 +109,7 @@ impl Oracle {
         self.whitebox.crashed(node);
         self.writes.died(node);
         self.responses.crashed(node);
+        self.sequences.crashed(node);
         self.acks_all.retain(|(of, ..)| *of != node);
     }
 
@@ -112,6 +125,16 @@ impl Oracle {
         if acks == Some(-1) {
             self.acks_all.insert((node, conn, id));
         }
+    }
+
+    /// A broker is asked to take batches, and owes an answer.
+    pub(crate) fn sent(&mut self, node: NodeId, conn: ConnId, id: RequestId, batches: Vec<Option<Sent>>) {
+        self.sequences.sent(node, conn, id, batches);
+    }
+
+    /// A broker says what became of them.
+    pub(crate) fn taken(&mut self, node: NodeId, conn: ConnId, id: RequestId, errors: impl Iterator<Item = i16>) {
+        self.sequences.answered(node, conn, id, errors);
     }
 
     /// Whether this is the answer to a produce with acks=all. Asked once.
@@ -162,6 +185,7 @@ impl Oracle {
     /// A broker's connection is gone.
     pub(crate) fn closed(&mut self, node: NodeId, conn: ConnId) {
         self.responses.closed(node, conn);
+        self.sequences.closed(node, conn);
     }
 
     /// A broker refuses to run although nothing broke its disk.

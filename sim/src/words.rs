@@ -66,6 +66,9 @@ pub(crate) fn for_users(property: &str) -> Option<&'static str> {
         "answered-twice" | "answered-out-of-order" | "answered-after-close" => {
             "A client got an answer that belongs to another of its requests."
         }
+        "called-out-of-order" => {
+            "A producer was told that its sequence has a gap, although it only has to send again what was refused: it may write other records twice."
+        }
         "never-answered" => "A client never got an answer to a request on a connection that stayed open.",
         _ => return None,
     })

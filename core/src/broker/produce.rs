@@ -3,9 +3,10 @@
 //! `acks=1` and `acks=all` are answered at the same moment, so `acks=1` is as safe; `acks=all` also waits until
 //! `min.insync.replicas` voters hold the batch. `acks=0` is never answered; if it fails, the connection closes.
 //!
-//! Batches of an idempotent producer travel one behind the other. If one finds no leader here, and the next finds one, that is too
-//! early for its sequence only because of the first: it is told the same as the first, so that both are sent again in order.
-//! `OUT_OF_ORDER_SEQUENCE_NUMBER` would make librdkafka begin a new epoch, and send under it again whatever else it is in doubt of.
+//! Batches of an idempotent producer travel one behind the other. If one is turned away for now (there is no leader here, the disk
+//! is full), and the next is not, that is too early for its sequence only because of the first: it is told the same as the first,
+//! so that both are sent again in order. `OUT_OF_ORDER_SEQUENCE_NUMBER` would make librdkafka begin a new epoch, and send under it
+//! again whatever else it is in doubt of.
 
 use std::collections::BTreeMap;
 
@@ -50,8 +51,9 @@ impl Sequence {
     }
 }
 
-/// The first batch that found no leader here since its producer's batches were last taken, by connection, group and producer.
-pub(super) type TurnedAway = BTreeMap<(ConnId, GroupId, ProducerId), Sequence>;
+/// The first batch that was turned away since its producer's batches were last taken, and what it was told, by connection, group
+/// and producer.
+pub(super) type TurnedAway = BTreeMap<(ConnId, GroupId, ProducerId), (Sequence, ErrorCode)>;
 
 /// What became of one batch.
 #[derive(Clone, Debug)]
@@ -117,9 +119,8 @@ impl Broker {
                         Slot::Proposed(sequence)
                     }
                     Err(error) => {
-                        let group = self.group_of(&topic.name, partition.index);
-                        if let (ErrorCode::NotLeaderOrFollower, Some(group)) = (error, group) {
-                            self.turn_away(conn, group, sequence);
+                        if let (Some(group), Some(sequence)) = (self.group_of(&topic.name, partition.index), sequence) {
+                            self.turn_away(conn, group, sequence, error);
                         }
                         Slot::Done(Err(error))
                     }
@@ -230,16 +231,18 @@ impl Broker {
         self.produce_progress(call, out);
     }
 
-    /// A batch found no leader here: those behind it come too early.
-    fn turn_away(&mut self, conn: ConnId, group: GroupId, sequence: Option<Sequence>) {
-        let Some(sequence) = sequence.filter(|_| self.turned_away.len() < TURNED_AWAY_MAX) else { return };
-        let first = self.turned_away.entry((conn, group, sequence.producer)).or_insert(sequence);
-        if first.epoch != sequence.epoch || first.follows(sequence) {
-            *first = sequence;
+    /// A batch is not taken now, and will be sent again: those behind it come too early.
+    fn turn_away(&mut self, conn: ConnId, group: GroupId, sequence: Sequence, error: ErrorCode) {
+        if !error.is_retriable() || self.turned_away.len() >= TURNED_AWAY_MAX {
+            return;
+        }
+        let first = self.turned_away.entry((conn, group, sequence.producer)).or_insert((sequence, error));
+        if first.0.epoch != sequence.epoch || first.0.follows(sequence) {
+            *first = (sequence, error);
         }
     }
 
-    /// What a client is told of a batch, where one before it on the same connection found no leader.
+    /// What a client is told of a batch, where one before it on the same connection was turned away.
     fn in_turn(
         &mut self,
         conn: ConnId,
@@ -250,16 +253,18 @@ impl Broker {
         let Some(sequence) = sequence else { return result };
         let key = (conn, group, sequence.producer);
         match result {
-            Ok(_) => {
+            // One before it may have been on its way, and come to be applied only now.
+            Ok(_) if self.turned_away.get(&key).is_some_and(|(first, _)| !first.follows(sequence)) => {
                 self.turned_away.remove(&key);
             }
-            Err(ErrorCode::NotLeaderOrFollower) => self.turn_away(conn, group, Some(sequence)),
-            Err(ErrorCode::OutOfOrderSequenceNumber)
-                if self.turned_away.get(&key).is_some_and(|first| sequence.follows(*first)) =>
-            {
-                return Err(ErrorCode::NotLeaderOrFollower);
+            Ok(_) => {}
+            Err(ErrorCode::OutOfOrderSequenceNumber) => {
+                let first = self.turned_away.get(&key).filter(|(first, _)| sequence.follows(*first));
+                if let Some((_, error)) = first.filter(|_| !self.config.mutants.planted(Mutant::RefusalsForgotten)) {
+                    return Err(*error);
+                }
             }
-            Err(_) => {}
+            Err(error) => self.turn_away(conn, group, sequence, error),
         }
         result
     }
@@ -305,11 +310,20 @@ impl Broker {
         let Some(Call::Produce(produce)) = self.calls.get_mut(&call) else {
             return;
         };
-        for (.., slot) in &mut produce.slots {
+        let (conn, mut in_doubt) = (produce.caller.conn, Vec::new());
+        for (topic, partition, slot) in &mut produce.slots {
             match slot {
-                Slot::Proposed(_) => *slot = Slot::Done(Err(ErrorCode::RequestTimedOut)),
+                Slot::Proposed(sequence) => {
+                    in_doubt.extend(sequence.map(|sequence| (topic.clone(), *partition, sequence)));
+                    *slot = Slot::Done(Err(ErrorCode::RequestTimedOut));
+                }
                 Slot::Thin { .. } => *slot = Slot::Done(Err(ErrorCode::NotEnoughReplicasAfterAppend)),
                 Slot::Done(_) => {}
+            }
+        }
+        for (topic, partition, sequence) in in_doubt {
+            if let Some(group) = self.group_of(&topic, partition) {
+                self.turn_away(conn, group, sequence, ErrorCode::RequestTimedOut);
             }
         }
         self.finish_produce(call, out);

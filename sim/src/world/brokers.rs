@@ -1,14 +1,17 @@
 //! Brokers: boots, steps, and what comes of their effects.
 
 use bytes::{Bytes, BytesMut};
+use tidelog_core::broker::Broker;
 use tidelog_core::effect::{DiskCommand, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
 use tidelog_core::id::{ConnId, FileId, FileKind, GroupId, NodeId, Offset, OpId, RequestId};
-use tidelog_core::kafka::{Request, RequestBody, Response, ResponseBody};
+use tidelog_core::kafka::batch::Batch;
+use tidelog_core::kafka::{ErrorCode, Request, RequestBody, Response, ResponseBody};
 use tidelog_core::limits;
 use tidelog_core::marks;
 use tidelog_core::peer::{Envelope, MessageKind};
 use tidelog_core::rng::Rng;
+use tidelog_properties::sequences::Sent;
 
 use super::{CHECK_EVERY, Happening, World};
 use crate::net::How;
@@ -99,6 +102,9 @@ impl World {
                 true => unheard = true,
                 false => {
                     self.oracle.asked(node, *conn, *id, acks(request));
+                    if acks(request).is_some_and(|acks| acks != 0) {
+                        self.oracle.sent(node, *conn, *id, sequenced(&process.broker, request));
+                    }
                     self.record.lives().asked(place, &process.broker, *conn, *id, request);
                 }
             },
@@ -285,6 +291,8 @@ impl World {
             return;
         };
         self.record.lives().answered(place, &process.broker, conn, id, &response.body);
+        let answers = produce.responses.iter().flat_map(|topic| &topic.partition_responses);
+        self.oracle.taken(NodeId(place + 1), conn, id, answers.map(|answer| answer.error_code));
         let acks_all = self.oracle.acks_all(NodeId(place + 1), conn, id);
         for topic in produce.responses.iter().filter(|_| acks_all) {
             let spec = self.scenario.topics.iter().find(|spec| spec.name == topic.name && spec.min_insync > 1);
@@ -527,6 +535,23 @@ impl World {
         }
         life
     }
+}
+
+/// The batches of a produce that have a sequence, each in the partition that this broker takes it for.
+fn sequenced(broker: &Broker, request: &Request) -> Vec<Option<Sent>> {
+    let RequestBody::Produce(produce) = &request.body else {
+        return Vec::new();
+    };
+    let partitions = produce.topic_data.iter().flat_map(|topic| {
+        let groups = broker.topic(&topic.name).map(|(_, groups)| groups).unwrap_or_default();
+        topic.partition_data.iter().map(move |partition| groups.get(usize::try_from(partition.index).ok()?).copied())
+    });
+    let sent = |(group, batch): (Option<GroupId>, &Result<Batch, ErrorCode>)| {
+        let (group, batch) = (group?, batch.as_ref().ok()?);
+        let (producer, epoch, first) = (batch.producer_id()?, batch.producer_epoch(), batch.base_sequence());
+        Some(Sent { group, producer, epoch, first })
+    };
+    partitions.zip(&request.batches).map(sent).collect()
 }
 
 /// The acknowledgements a produce asks for.
