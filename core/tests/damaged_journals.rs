@@ -7,10 +7,12 @@ mod house;
 use house::requests::batch;
 use house::{Disk, House};
 use tidelog_core::effect::Halt;
-use tidelog_core::id::{ConnId, FileId, FileKind, GroupId, NodeId, ReplicaId};
+use tidelog_core::formation::Message;
+use tidelog_core::id::{ConnId, DirectoryId, FileId, FileKind, GroupId, NodeId, ReplicaId};
 use tidelog_core::kafka::messages::{DeleteTopicState, DeleteTopicsRequest};
 use tidelog_core::kafka::{ErrorCode, ResponseBody};
 use tidelog_core::marks;
+use tidelog_core::peer::Envelope;
 use tidelog_core::time::Duration;
 
 const ONE: NodeId = NodeId(1);
@@ -37,11 +39,19 @@ fn replicas(house: &House, node: NodeId) -> Vec<(GroupId, ReplicaId)> {
     house.homes[&node].broker.status().groups.iter().map(|group| (group.group, group.replica)).collect()
 }
 
-/// Three brokers, topics with three replicas, and some records.
+/// Three brokers, topics with three replicas, and some records, in the journals and in files.
 fn laden(topics: &[&str]) -> House {
-    let mut house = House::new(3);
+    let mut house = House::empty(3);
+    house.settings.checkpoint_bytes = 256;
+    for node in [ONE, TWO, THREE] {
+        house.start(node, Disk::default(), 1);
+    }
+    house.settle();
     house.ready();
     load(&mut house, topics);
+    let disk = &house.homes[&TWO].disk;
+    let made = [FileKind::Segment, FileKind::State].map(|kind| files(disk, kind).len());
+    assert!(made.iter().all(|made| *made >= topics.len()), "{made:?}");
     house
 }
 
@@ -389,6 +399,57 @@ fn what_it_was_once_it_never_is_again_when_the_controller_begins_anew() {
     let was = |of: GroupId| house.recovered.iter().filter(move |one| (one.0, one.1) == (TWO, of)).map(|one| one.2);
     assert_eq!(was(group).collect::<Vec<_>>(), [renewed], "what is whole stays what it is");
     assert_eq!(was(gone).count(), 0, "what is deleted is not begun");
+    counts(&mut house, &["t"]);
+}
+
+/// The new replica of the controller hears of its former wishes too, and what they brought: none of it is for this life.
+#[test]
+fn damage_in_two_lives_costs_two_ids() {
+    let mut house = House::empty(3);
+    house.settings.append_bytes = 1;
+    for node in [ONE, TWO, THREE] {
+        house.start(node, Disk::default(), 1);
+    }
+    house.settle();
+    house.ready();
+    load(&mut house, &["t", "u"]);
+    power_fails(&mut house, vanish);
+    let before: Vec<_> = house.recovered.iter().filter(|(node, ..)| *node == TWO).copied().collect();
+    power_fails(&mut house, vanish);
+    assert_eq!(met(&house, TWO, marks::REPLICAS_RENEWED), 2);
+    let after: Vec<_> = house.recovered.iter().filter(|(node, ..)| *node == TWO).skip(before.len()).collect();
+    assert_eq!(after.len(), 3);
+    assert!(after.iter().all(|one| !before.contains(one)), "{before:?} {after:?}");
+    counts(&mut house, &["t", "u"]);
+}
+
+/// A broker that has lost its promises waits for the answer to what it asks in this life of this disk.
+#[test]
+fn only_an_answer_to_this_wish_is_believed() {
+    let mut house = laden(&["t"]);
+    let to_another_wish: [fn(&mut Envelope); 2] = [
+        |envelope| {
+            if let Some(Message::Admitted { renews, .. }) = &mut envelope.formation {
+                *renews = 0;
+            }
+        },
+        |envelope| {
+            if let Some(Message::Admitted { admitted, .. }) = &mut envelope.formation {
+                *admitted = DirectoryId([77; 16]);
+            }
+        },
+    ];
+    for spoils in to_another_wish {
+        house.spoils = spoils;
+        let before = met(&house, TWO, marks::CONTROLLER_RENEWED);
+        damage(&mut house, vanish);
+        house.pass(Duration::from_secs(5));
+        assert_eq!(met(&house, TWO, marks::CONTROLLER_RENEWED), before);
+        assert!(!house.homes[&TWO].broker.status().ready);
+        house.spoils = |_| {};
+        house.ready();
+        assert_eq!(met(&house, TWO, marks::CONTROLLER_RENEWED), before + 1);
+    }
     counts(&mut house, &["t"]);
 }
 

@@ -33,6 +33,15 @@ fn send(house: &mut House, node: NodeId, conn: ConnId, sequence: i32) -> i16 {
     house.produce(node, conn, "t", batch(Some((7, 0, sequence)), &["x"], 1)).error_code
 }
 
+/// The error codes of what was answered.
+fn told(house: &House) -> Vec<i16> {
+    let code = |response: &ResponseBody| match response {
+        ResponseBody::Produce(response) => response.responses[0].partition_responses[0].error_code,
+        other => panic!("{other:?}"),
+    };
+    house.answers.iter().map(|(.., response)| code(&response.body)).collect()
+}
+
 #[test]
 fn what_follows_a_batch_that_found_no_leader_is_to_be_sent_again_with_it() {
     let (mut house, node) = house();
@@ -74,6 +83,38 @@ fn about_to_go_home() -> (House, NodeId) {
 }
 
 #[test]
+fn the_first_is_the_one_that_begins_first() {
+    let (mut house, node) = house();
+    let conn = house.open(node, 3);
+    let away = ErrorCode::NotLeaderOrFollower.code();
+    // What was on its way already may be refused after what was sent behind it.
+    assert_eq!((send(&mut house, node, conn, 2), send(&mut house, node, conn, 1)), (away, away));
+    house.until_leads(node);
+    assert_eq!(send(&mut house, node, conn, 2), away);
+    assert_eq!((send(&mut house, node, conn, 1), send(&mut house, node, conn, 2)), (NONE, NONE));
+}
+
+#[test]
+fn what_follows_a_batch_that_ran_out_of_time_is_to_be_sent_again_with_it() {
+    let (mut house, _) = house();
+    let (node, late) = (NodeId(1), ErrorCode::RequestTimedOut.code());
+    house.until_leads(node);
+    let conn = house.open(node, 3);
+    house.answers.clear();
+    // It comes to be in no other log, and goes from this one when another leads meanwhile.
+    house.loses = |_, _, envelope| envelope.messages.iter().any(|said| !said.raft.entries.is_empty());
+    house.send(node, conn, 11, &produce("t", batch(Some((7, 0, 1)), &["x"], 1)));
+    house.pass(Duration::from_secs(6));
+    assert_eq!(told(&house), [late]);
+    house.loses = |from, to, _| [from, to].contains(&NodeId(1));
+    house.pass(Duration::from_secs(2));
+    house.loses = |_, _, _| false;
+    house.until_leads(node);
+    assert_eq!(send(&mut house, node, conn, 2), late);
+    assert_eq!((send(&mut house, node, conn, 1), send(&mut house, node, conn, 2)), (NONE, NONE));
+}
+
+#[test]
 fn a_batch_before_it_that_was_on_its_way_does_not_make_up_for_it() {
     let (mut house, node) = about_to_go_home();
     let away = ErrorCode::NotLeaderOrFollower.code();
@@ -87,11 +128,7 @@ fn a_batch_before_it_that_was_on_its_way_does_not_make_up_for_it() {
     // The other never hears that it shall lead, and so this one leads on.
     house.loses = |_, _, envelope| envelope.messages.iter().any(|said| said.raft.kind == MessageKind::TimeoutNow);
     house.pass(Duration::from_secs(1));
-    let told = house.answers.iter().map(|(.., response)| match &response.body {
-        ResponseBody::Produce(response) => response.responses[0].partition_responses[0].error_code,
-        other => panic!("{other:?}"),
-    });
-    assert_eq!(told.collect::<Vec<_>>(), [NONE, away]);
+    assert_eq!(told(&house), [NONE, away]);
     assert!(house.partition(node).serving);
     assert_eq!(send(&mut house, node, conn, 3), away);
     assert_eq!((send(&mut house, node, conn, 2), send(&mut house, node, conn, 3)), (NONE, NONE));

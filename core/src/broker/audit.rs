@@ -62,7 +62,10 @@ impl Write for Digest {
 impl Broker {
     /// What it holds; `content` gives a file of its disk, none if it is not there.
     pub fn audit(&self, content: impl Fn(FileId) -> Option<Bytes>) -> Audit {
-        let mut files: BTreeSet<FileId> = self.listed.keys().copied().collect();
+        let mut files = BTreeSet::new();
+        if self.keeps_unnamed() {
+            files.extend(self.listed.keys().copied());
+        }
         let mut groups = Vec::with_capacity(self.replicas.len());
         for (group, replica) in &self.replicas {
             let log = &replica.machine.log;

@@ -219,12 +219,16 @@ impl Broker {
         out.event(Event::Started);
     }
 
+    /// Whether files that no mark names may be all that is left of something: of a group whose marks, or whose state, are lost.
+    pub(super) fn keeps_unnamed(&self) -> bool {
+        self.parked.values().any(|parked| parked.lost.is_some())
+            || self.replicas.values().any(Replica::is_lost)
+            || self.suspended.may_own_files()
+    }
+
     /// Removes files that no mark names: left by a crash between their making and the mark that would have named them.
     pub(super) fn sweep(&mut self, out: &mut Effects) {
-        let lost =
-            self.parked.values().any(|parked| parked.lost.is_some()) || self.replicas.values().any(Replica::is_lost);
-        if lost || self.suspended.may_own_files() {
-            // What a lost state named may be all that is left of it: the next start sweeps.
+        if self.keeps_unnamed() {
             return;
         }
         let mut named: BTreeSet<FileId> = self.parked.values().flat_map(|parked| parked.machine.log.files()).collect();
