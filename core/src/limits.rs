@@ -66,5 +66,7 @@ pub const LENT_WINDOW_BUDGETS: u64 = 2;
 /// are set).
 pub const PREFER_ELECTIONS: u32 = 10;
 
-/// How many producers are remembered, over all connections and partitions, of which a batch found no leader.
+/// An idempotent producer has at most five batches of a partition under way (as Kafka's brokers remember five): so many behind the first.
+pub const BATCHES_BEHIND_MAX: usize = 4;
+/// How many producers are remembered, over all connections and partitions, of which a batch was turned away.
 pub const TURNED_AWAY_MAX: usize = 100_000;

@@ -340,6 +340,24 @@ fn the_only_replica_of_a_partition_refuses_and_others_go_on() {
     let conn = house.open(ONE, 6);
     assert_eq!(try_produce(&mut house, ONE, conn), ErrorCode::KafkaStorageError.code());
     assert_eq!(files(&house.homes[&ONE].disk, FileKind::Segment), before, "nothing of it is removed");
+    // Until its topic is deleted.
+    delete(&mut house);
+    house.is_tidy(ONE);
+    assert_eq!(files(&house.homes[&ONE].disk, FileKind::Segment), []);
+}
+
+#[test]
+fn a_follower_without_a_state_that_was_away_for_long_takes_files_and_clears_the_former_away() {
+    let (mut house, follower) = laden();
+    let mut home = house.stop(follower);
+    spoil_state(&mut home.disk, true);
+    house.pass(Duration::from_secs(2));
+    produce(&mut house, 300);
+    house.bring_back(follower, home);
+    house.pass(Duration::from_secs(5));
+    assert_eq!(met(&house, follower, marks::HEALED), 0);
+    assert!(met(&house, follower, marks::SNAPSHOT_INSTALLED) > 0);
+    house.is_tidy(follower);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod house;
 
 use house::House;
 use house::requests::{batch, produce};
+use tidelog_core::effect::Input;
 use tidelog_core::id::{ConnId, NodeId};
 use tidelog_core::kafka::{ErrorCode, ResponseBody};
 use tidelog_core::marks;
@@ -83,15 +84,61 @@ fn about_to_go_home() -> (House, NodeId) {
 }
 
 #[test]
-fn the_first_is_the_one_that_begins_first() {
+fn who_passes_the_first_over_hears_of_the_gap() {
+    let (mut house, node) = house();
+    let conn = house.open(node, 3);
+    let (away, early) = (ErrorCode::NotLeaderOrFollower.code(), ErrorCode::OutOfOrderSequenceNumber.code());
+    assert_eq!((send(&mut house, node, conn, 1), send(&mut house, node, conn, 2)), (away, away));
+    house.until_leads(node);
+    assert_eq!(send(&mut house, node, conn, 3), away);
+    // The producer has heard of both, and gives the first up.
+    assert_eq!((send(&mut house, node, conn, 2), send(&mut house, node, conn, 3)), (early, early));
+    assert_eq!((send(&mut house, node, conn, 1), send(&mut house, node, conn, 2)), (NONE, NONE));
+}
+
+#[test]
+fn more_than_can_be_under_way_is_not_behind_the_first() {
+    let (mut house, node) = house();
+    let conn = house.open(node, 3);
+    let (away, early) = (ErrorCode::NotLeaderOrFollower.code(), ErrorCode::OutOfOrderSequenceNumber.code());
+    let told: Vec<_> = (1..=3).map(|sequence| send(&mut house, node, conn, sequence)).collect();
+    assert_eq!(told, [away; 3]);
+    house.until_leads(node);
+    let told: Vec<_> = (4..=8).map(|sequence| send(&mut house, node, conn, sequence)).collect();
+    assert_eq!(told, [away, away, early, early, early]);
+}
+
+#[test]
+fn what_comes_again_and_is_refused_again_is_the_first_again() {
     let (mut house, node) = house();
     let conn = house.open(node, 3);
     let away = ErrorCode::NotLeaderOrFollower.code();
-    // What was on its way already may be refused after what was sent behind it.
-    assert_eq!((send(&mut house, node, conn, 2), send(&mut house, node, conn, 1)), (away, away));
+    for sequence in [1, 2, 1] {
+        assert_eq!(send(&mut house, node, conn, sequence), away);
+    }
     house.until_leads(node);
     assert_eq!(send(&mut house, node, conn, 2), away);
     assert_eq!((send(&mut house, node, conn, 1), send(&mut house, node, conn, 2)), (NONE, NONE));
+}
+
+#[test]
+fn a_connection_that_is_gone_is_forgotten() {
+    let (mut house, _) = house();
+    let node = NodeId(1);
+    house.until_leads(node);
+    for (conn, span) in [(3, Duration::from_secs(6)), (4, Duration::from_secs(1))] {
+        let conn = house.open(node, conn);
+        house.loses = |_, _, envelope| envelope.messages.iter().any(|said| !said.raft.entries.is_empty());
+        house.send(node, conn, 11, &produce("t", batch(Some((7, 0, 1)), &["x"], 1)));
+        house.inputs.push_back((node, Input::Closed { conn }));
+        // Its time is over, or nobody hears the leader any more: what is checked in the house after every step holds.
+        house.pass(span);
+        house.loses = |_, _, _| true;
+        house.pass(Duration::from_secs(1));
+        house.loses = |_, _, _| false;
+        house.pass(Duration::from_secs(2));
+        house.until_leads(node);
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Judges what idempotent producers are told of batches that travel one behind the other on a connection.
 //!
 //! A batch that is not taken now will be sent again, and those behind it after it. One of those may find that the reason has
-//! gone meanwhile: it comes too early then, through no fault of its producer, and must not be called out of order for that.
-//! Feed it what crosses the door of each broker, in order.
+//! gone meanwhile: it comes too early then, through no fault of its producer, and must not be called out of order for that. What
+//! can have been under way before its producer heard of the first are [`BEHIND_MAX`] batches; and one that comes again shows that
+//! the producer has heard. Feed it what crosses the door of each broker, in order.
 
 use std::collections::BTreeMap;
 
@@ -31,12 +32,54 @@ impl Sent {
     }
 }
 
+/// An idempotent producer has at most five batches of a partition under way.
+pub const BEHIND_MAX: usize = 4;
+
+/// A run that goes on for so long is begun anew: nobody is accused for want of memory.
+const RUN_MAX: usize = 100;
+
+/// A batch that has come, and why it was not taken, if that is so.
+#[derive(Debug)]
+struct Came {
+    request: RequestId,
+    batch: Sent,
+    refused: Option<ErrorCode>,
+}
+
 /// One connection.
 #[derive(Debug, Default)]
 struct Line {
     open: BTreeMap<RequestId, Vec<Option<Sent>>>,
-    /// The first batch that is to be sent again, and why.
-    refused: BTreeMap<(GroupId, ProducerId), (Sent, ErrorCode)>,
+    /// Batches each of which came behind the one before it: at most those that matter.
+    runs: BTreeMap<(GroupId, ProducerId), Vec<Came>>,
+}
+
+impl Line {
+    fn comes(&mut self, request: RequestId, batch: Sent) {
+        let run = self.runs.entry((batch.group, batch.producer)).or_default();
+        if run.len() > RUN_MAX || run.last().is_some_and(|last| !batch.follows(last.batch)) {
+            run.clear();
+        }
+        run.push(Came { request, batch, refused: None });
+        let settled = |came: &&Came| came.refused.is_none() && !self.open.contains_key(&came.request);
+        let settled = run.iter().take_while(settled).count();
+        run.drain(..settled.min(run.len() - 1));
+    }
+
+    /// A batch was not taken. If it is called out of order: the one that it had to wait for, and why.
+    fn refused(&mut self, request: RequestId, batch: Sent, error: ErrorCode) -> Option<(Sent, ErrorCode)> {
+        let run = self.runs.get_mut(&(batch.group, batch.producer))?;
+        let at = run.iter().position(|came| came.request == request && came.batch == batch)?;
+        // What is in the log is not sent again.
+        if error.is_retriable() && error != ErrorCode::NotEnoughReplicasAfterAppend {
+            run[at].refused = Some(error);
+        }
+        if error != ErrorCode::OutOfOrderSequenceNumber {
+            return None;
+        }
+        let (first, why) = run.iter().enumerate().find_map(|(first, came)| Some((first, came.refused?)))?;
+        (first < at && at - first <= BEHIND_MAX).then(|| (run[first].batch, why))
+    }
 }
 
 /// The checker. See the [module](self).
@@ -54,7 +97,9 @@ impl Sequences {
 
     /// A produce request reached `node`, which owes an answer: its batches in order, nothing for those without a sequence.
     pub fn sent(&mut self, node: NodeId, conn: ConnId, id: RequestId, batches: Vec<Option<Sent>>) {
-        self.lines.entry((node, conn)).or_default().open.insert(id, batches);
+        let line = self.lines.entry((node, conn)).or_default();
+        line.open.insert(id, batches.clone());
+        batches.into_iter().flatten().for_each(|batch| line.comes(id, batch));
     }
 
     /// `node` answered it, with these error codes in the order of the batches.
@@ -64,24 +109,8 @@ impl Sequences {
         let mut wrong = Vec::new();
         for (batch, code) in batches.into_iter().zip(errors) {
             let (Some(batch), Some(error)) = (batch, ErrorCode::from_code(code)) else { continue };
-            let refused = &mut line.refused;
-            let key = (batch.group, batch.producer);
-            match error {
-                ErrorCode::None => drop(refused.remove(&key)),
-                ErrorCode::OutOfOrderSequenceNumber => {
-                    let before = refused.get(&key).filter(|(before, _)| batch.follows(*before));
-                    wrong.extend(before.map(|(before, why)| (batch, *before, *why)));
-                }
-                // It is in the log.
-                ErrorCode::NotEnoughReplicasAfterAppend => {}
-                error if error.is_retriable() => {
-                    let first = refused.entry(key).or_insert((batch, error));
-                    if first.0.epoch != batch.epoch || first.0.follows(batch) {
-                        *first = (batch, error);
-                    }
-                }
-                _ => {}
-            }
+            let before = line.refused(id, batch, error);
+            wrong.extend(before.map(|(before, why)| (batch, before, why)));
         }
         for (batch, before, why) in wrong {
             self.add(node, conn, batch, before, why);

@@ -25,9 +25,18 @@ impl Talk {
     }
 
     fn told(&mut self, batch: Sent, error: ErrorCode) {
+        let request = self.asked(batch);
+        self.answered(request, error);
+    }
+
+    fn asked(&mut self, batch: Sent) -> RequestId {
         self.2 += 1;
         self.0.sent(NODE, self.1, RequestId(self.2), vec![None, Some(batch)]);
-        self.0.answered(NODE, self.1, RequestId(self.2), [0, error.code()]);
+        RequestId(self.2)
+    }
+
+    fn answered(&mut self, request: RequestId, error: ErrorCode) {
+        self.0.answered(NODE, self.1, request, [0, error.code()]);
     }
 
     #[track_caller]
@@ -65,25 +74,53 @@ fn sequences_go_round() {
 }
 
 #[test]
-fn what_comes_before_it_or_of_another_epoch_or_connection_or_after_it_was_taken_may_be_out_of_order() {
+fn one_before_it_that_was_on_its_way_does_not_make_up_for_it() {
+    let mut talk = Talk::new();
+    let (first, second, third) = (talk.asked(sent(0, 1)), talk.asked(sent(0, 2)), talk.asked(sent(0, 3)));
+    talk.answered(first, OK);
+    talk.answered(second, AWAY);
+    talk.answered(third, EARLY);
+    talk.breaks(&["called-out-of-order"]);
+}
+
+#[test]
+fn another_epoch_or_connection_is_another_story() {
     let mut talk = Talk::new();
     talk.told(sent(0, 3), AWAY);
-    talk.told(sent(0, 2), EARLY);
-    talk.told(sent(0, 3), EARLY);
     talk.told(sent(1, 4), EARLY);
+    talk.told(sent(0, 3), AWAY);
     talk.1 = ConnId(5);
     talk.told(sent(0, 4), EARLY);
-    talk.1 = ConnId(4);
+    talk.breaks(&[]);
+}
+
+#[test]
+fn who_has_heard_of_the_first_may_be_out_of_order() {
+    let mut talk = Talk::new();
+    talk.told(sent(0, 3), AWAY);
+    talk.told(sent(0, 4), AWAY);
+    talk.told(sent(0, 4), EARLY);
+    talk.told(sent(0, 3), AWAY);
     talk.told(sent(0, 3), OK);
     talk.told(sent(0, 5), EARLY);
     talk.breaks(&[]);
 }
 
 #[test]
+fn more_than_can_be_under_way_may_be_out_of_order() {
+    for (last, expected) in [(5, &["called-out-of-order"][..]), (6, &[])] {
+        let mut talk = Talk::new();
+        (1..last).for_each(|first| talk.told(sent(0, first), AWAY));
+        talk.told(sent(0, last), EARLY);
+        talk.breaks(expected);
+    }
+}
+
+#[test]
 fn what_is_in_the_log_is_not_to_be_sent_again() {
     let mut talk = Talk::new();
+    talk.told(sent(0, 1), AWAY);
     talk.told(sent(0, 1), ErrorCode::NotEnoughReplicasAfterAppend);
-    talk.told(sent(0, 3), EARLY);
     talk.told(sent(0, 2), ErrorCode::MessageTooLarge);
     talk.told(sent(0, 3), EARLY);
     talk.breaks(&[]);

@@ -3,7 +3,7 @@
 //! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal,
 //! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
 //! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
-//! [`produce`], [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
+//! [`produce`] (with [`turned_away`]), [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
 //! those whose files are damaged, [`suspended`] gives up what a damaged journal lost, [`preferred`] gives leadership back,
 //! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
@@ -29,6 +29,7 @@ mod status;
 mod submit;
 mod suspended;
 mod turn;
+mod turned_away;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -184,7 +185,7 @@ pub struct Broker {
     deadline_of: BTreeMap<CallId, Instant>,
     /// Long polls and lookups of each connection: they end with it.
     reads_of: BTreeMap<ConnId, BTreeSet<CallId>>,
-    turned_away: produce::TurnedAway,
+    turned_away: turned_away::TurnedAway,
     /// Produces that wait for more replicas than a majority.
     thin: BTreeSet<CallId>,
     /// Reads of segments, and which slot of which call waits for each.
@@ -288,7 +289,7 @@ impl Broker {
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
             reads_of: BTreeMap::new(),
-            turned_away: produce::TurnedAway::new(),
+            turned_away: turned_away::TurnedAway::default(),
             thin: BTreeSet::new(),
             log_reads: BTreeMap::new(),
             auto_creating: BTreeSet::new(),
@@ -337,7 +338,7 @@ impl Broker {
             Input::Opened { conn, peer: _ } => self.sessions.opened(conn),
             Input::Closed { conn } => {
                 self.sessions.closed(conn);
-                self.forget_turned_away(conn);
+                self.turned_away.forget(conn);
                 for id in self.reads_of.remove(&conn).unwrap_or_default() {
                     self.end_call(id);
                 }
@@ -670,6 +671,7 @@ impl Broker {
     pub fn check(&self) {
         self.sessions.check();
         self.pressure.check();
+        assert!(self.turned_away.connections().all(|conn| self.sessions.is_open(conn)), "who is gone is forgotten");
         if let Some(journal) = &self.journal {
             journal.check();
         }

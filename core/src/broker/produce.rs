@@ -2,27 +2,20 @@
 //!
 //! `acks=1` and `acks=all` are answered at the same moment, so `acks=1` is as safe; `acks=all` also waits until
 //! `min.insync.replicas` voters hold the batch. `acks=0` is never answered; if it fails, the connection closes.
-//!
-//! Batches of an idempotent producer travel one behind the other. If one is turned away for now (there is no leader here, the disk
-//! is full), and the next is not, that is too early for its sequence only because of the first: it is told the same as the first,
-//! so that both are sent again in order. `OUT_OF_ORDER_SEQUENCE_NUMBER` would make librdkafka begin a new epoch, and send under it
-//! again whatever else it is in doubt of.
-
-use std::collections::BTreeMap;
 
 use super::entry::{EntryHead, EntryKind};
 use super::machine::Placed;
 use super::session::Reply;
+use super::turned_away::Sequence;
 use super::{Broker, Call, CallId, Caller, Waiting};
 use crate::controller::configs::TimestampType;
 use crate::effect::Effects;
-use crate::id::{ConnId, GroupId, Index, Offset, ProducerId};
+use crate::id::{GroupId, Index, Offset};
 use crate::kafka::batch::{Batch, Compression};
 use crate::kafka::messages::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use crate::kafka::{ErrorCode, RequestHeader};
-use crate::limits::TURNED_AWAY_MAX;
 use crate::mutants::Mutant;
 use crate::time::{Duration, Timestamp};
 
@@ -30,36 +23,14 @@ const ACKS_NONE: i16 = 0;
 const ACKS_LEADER: i16 = 1;
 const ACKS_ALL: i16 = -1;
 
-/// Where in the sequence of its producer a batch begins.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sequence {
-    producer: ProducerId,
-    epoch: i16,
-    first: i32,
-}
-
-impl Sequence {
-    fn of(batch: &Batch) -> Option<Self> {
-        let producer = batch.producer_id()?;
-        Some(Self { producer, epoch: batch.producer_epoch(), first: batch.base_sequence() })
-    }
-
-    /// Whether it begins later in the same epoch: sequences go round, and are never so far from one another.
-    fn follows(self, other: Self) -> bool {
-        let ahead = self.first.wrapping_sub(other.first) & i32::MAX;
-        self.epoch == other.epoch && ahead > 0 && ahead < 1 << 30
-    }
-}
-
-/// The first batch that was turned away since its producer's batches were last taken, and what it was told, by connection, group
-/// and producer.
-pub(super) type TurnedAway = BTreeMap<(ConnId, GroupId, ProducerId), (Sequence, ErrorCode)>;
-
 /// What became of one batch.
 #[derive(Clone, Debug)]
 enum Slot {
-    /// Proposed, not applied yet.
-    Proposed(Option<Sequence>),
+    /// Proposed, not applied yet. If it is called out of order, it may only be `early`, and is told that.
+    Proposed {
+        sequence: Option<Sequence>,
+        early: Option<ErrorCode>,
+    },
     /// Applied; not enough replicas are known to hold it.
     Thin {
         group: GroupId,
@@ -109,6 +80,8 @@ impl Broker {
             for partition in topic.partition_data {
                 let batch = batches.next().unwrap_or(Err(ErrorCode::InvalidRequest));
                 let sequence = batch.as_ref().ok().and_then(Sequence::of);
+                let place = self.group_of(&topic.name, partition.index).zip(sequence);
+                let early = place.and_then(|(group, sequence)| self.turned_away.arrives(conn, group, sequence));
                 let checked = match refused {
                     Some(error) => Err(error),
                     None => batch.and_then(|batch| self.accept(&header, acks, &topic.name, partition.index, batch)),
@@ -116,11 +89,11 @@ impl Broker {
                 let slot = match checked {
                     Ok((group, batch)) => {
                         self.propose_batch(call, slots.len(), group, batch);
-                        Slot::Proposed(sequence)
+                        Slot::Proposed { sequence, early }
                     }
                     Err(error) => {
-                        if let (Some(group), Some(sequence)) = (self.group_of(&topic.name, partition.index), sequence) {
-                            self.turn_away(conn, group, sequence, error);
+                        if let Some((group, sequence)) = place {
+                            self.turned_away.refused(conn, group, sequence, error);
                         }
                         Slot::Done(Err(error))
                     }
@@ -206,21 +179,24 @@ impl Broker {
     ) {
         let needed = self.replicas.get(&group).map_or(0, |replica| replica.config.min_insync_replicas);
         let needed = usize::try_from(needed).unwrap_or(0);
-        let Some(Call::Produce(produce)) = self.calls.get(&call) else {
-            return;
-        };
-        let conn = produce.caller.conn;
-        let sequence = produce.slots.get(slot).and_then(|(.., state)| match state {
-            Slot::Proposed(sequence) => *sequence,
-            Slot::Thin { .. } | Slot::Done(_) => None,
-        });
-        let result = self.in_turn(conn, group, sequence, result);
         let Some(Call::Produce(produce)) = self.calls.get_mut(&call) else {
             return;
         };
         let Some((.., state)) = produce.slots.get_mut(slot) else {
             return;
         };
+        let Slot::Proposed { sequence, early } = *state else {
+            return;
+        };
+        let early = early.filter(|_| !self.config.mutants.planted(Mutant::RefusalsForgotten));
+        let result = match result {
+            Err(ErrorCode::OutOfOrderSequenceNumber) => Err(early.unwrap_or(ErrorCode::OutOfOrderSequenceNumber)),
+            result => result,
+        };
+        let conn = produce.caller.conn;
+        if let (Err(error), Some(sequence), true) = (&result, sequence, self.sessions.is_open(conn)) {
+            self.turned_away.refused(conn, group, sequence, *error);
+        }
         *state = match result {
             Ok(placed) if placed.duplicate && self.config.mutants.planted(Mutant::DuplicateSkipsMinIsr) => {
                 Slot::Done(Ok(placed))
@@ -229,53 +205,6 @@ impl Broker {
             result => Slot::Done(result),
         };
         self.produce_progress(call, out);
-    }
-
-    /// A batch is not taken now, and will be sent again: those behind it come too early.
-    fn turn_away(&mut self, conn: ConnId, group: GroupId, sequence: Sequence, error: ErrorCode) {
-        if !error.is_retriable() || self.turned_away.len() >= TURNED_AWAY_MAX {
-            return;
-        }
-        let first = self.turned_away.entry((conn, group, sequence.producer)).or_insert((sequence, error));
-        if first.0.epoch != sequence.epoch || first.0.follows(sequence) {
-            *first = (sequence, error);
-        }
-    }
-
-    /// What a client is told of a batch, where one before it on the same connection was turned away.
-    fn in_turn(
-        &mut self,
-        conn: ConnId,
-        group: GroupId,
-        sequence: Option<Sequence>,
-        result: Result<Placed, ErrorCode>,
-    ) -> Result<Placed, ErrorCode> {
-        let Some(sequence) = sequence else { return result };
-        let key = (conn, group, sequence.producer);
-        match result {
-            // One before it may have been on its way, and come to be applied only now.
-            Ok(_) if self.turned_away.get(&key).is_some_and(|(first, _)| !first.follows(sequence)) => {
-                self.turned_away.remove(&key);
-            }
-            Ok(_) => {}
-            Err(ErrorCode::OutOfOrderSequenceNumber) => {
-                let first = self.turned_away.get(&key).filter(|(first, _)| sequence.follows(*first));
-                if let Some((_, error)) = first.filter(|_| !self.config.mutants.planted(Mutant::RefusalsForgotten)) {
-                    return Err(*error);
-                }
-            }
-            Err(error) => self.turn_away(conn, group, sequence, error),
-        }
-        result
-    }
-
-    /// A connection is gone, and with it what was turned away on it.
-    pub(super) fn forget_turned_away(&mut self, conn: ConnId) {
-        let of_conn = (conn, GroupId(0), ProducerId(i64::MIN))..=(conn, GroupId(u64::MAX), ProducerId(i64::MAX));
-        let keys: Vec<_> = self.turned_away.range(of_conn).map(|(key, _)| *key).collect();
-        for key in keys {
-            self.turned_away.remove(&key);
-        }
     }
 
     /// Looks again at what waits for replicas; answers if nothing is open.
@@ -313,7 +242,7 @@ impl Broker {
         let (conn, mut in_doubt) = (produce.caller.conn, Vec::new());
         for (topic, partition, slot) in &mut produce.slots {
             match slot {
-                Slot::Proposed(sequence) => {
+                Slot::Proposed { sequence, .. } => {
                     in_doubt.extend(sequence.map(|sequence| (topic.clone(), *partition, sequence)));
                     *slot = Slot::Done(Err(ErrorCode::RequestTimedOut));
                 }
@@ -321,9 +250,9 @@ impl Broker {
                 Slot::Done(_) => {}
             }
         }
-        for (topic, partition, sequence) in in_doubt {
+        for (topic, partition, sequence) in in_doubt.into_iter().filter(|_| self.sessions.is_open(conn)) {
             if let Some(group) = self.group_of(&topic, partition) {
-                self.turn_away(conn, group, sequence, ErrorCode::RequestTimedOut);
+                self.turned_away.refused(conn, group, sequence, ErrorCode::RequestTimedOut);
             }
         }
         self.finish_produce(call, out);
@@ -337,7 +266,7 @@ impl Broker {
         if acks == ACKS_NONE {
             let failed = slots.iter().find_map(|(topic, partition, slot)| match slot {
                 Slot::Done(Err(error)) => Some(format!("a batch for {topic}-{partition} with acks=0 failed: {error}")),
-                Slot::Done(Ok(_)) | Slot::Proposed(_) | Slot::Thin { .. } => None,
+                Slot::Done(Ok(_)) | Slot::Proposed { .. } | Slot::Thin { .. } => None,
             });
             let reply = failed.map_or(Reply::Silence, Reply::Close);
             self.sessions.reply(caller.conn, caller.id, reply, out);
@@ -365,7 +294,7 @@ impl Broker {
                         ..PartitionProduceResponse::default()
                     }
                 }
-                Slot::Proposed(_) | Slot::Thin { .. } => unreachable!("a finished call has no open slot"),
+                Slot::Proposed { .. } | Slot::Thin { .. } => unreachable!("a finished call has no open slot"),
             };
             match response.responses.last_mut().filter(|last| last.name == topic) {
                 Some(last) => last.partition_responses.push(answer),

@@ -58,6 +58,10 @@ impl Sessions {
         self.held.remove(&conn);
     }
 
+    pub(super) fn is_open(&self, conn: ConnId) -> bool {
+        self.open.contains_key(&conn)
+    }
+
     /// Stops reading from the connection until [`Sessions::release_held`]. False if that was said already.
     pub(super) fn hold(&mut self, conn: ConnId, out: &mut Effects) -> bool {
         let Some(session) = self.open.get_mut(&conn).filter(|session| !session.closing && !session.held) else {

@@ -226,9 +226,10 @@ impl Broker {
             || self.suspended.may_own_files()
     }
 
-    /// Removes files that no mark names: left by a crash between their making and the mark that would have named them.
+    /// Removes files that were there at the start and that nothing names: left by a crash between their making and the mark that
+    /// would have named them, or by what was lost and is whole again, or gone.
     pub(super) fn sweep(&mut self, out: &mut Effects) {
-        if self.keeps_unnamed() {
+        if self.listed.is_empty() || self.keeps_unnamed() {
             return;
         }
         let mut named: BTreeSet<FileId> = self.parked.values().flat_map(|parked| parked.machine.log.files()).collect();
@@ -337,7 +338,7 @@ impl Broker {
                 self.by_name.insert(name, producers.clone());
             }
             self.drop_group(group, out);
-            self.suspended_dropped(group, out);
+            self.suspended_dropped(group);
         }
         for (group, replica, members, config, name) in wanted {
             let known = self.parked.contains_key(&group);

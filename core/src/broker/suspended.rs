@@ -155,15 +155,13 @@ impl Broker {
         }
         self.suspended.helpless = helpless.into_iter().collect();
         self.reconcile(out);
-        self.sweep(out);
     }
 
     /// The topic of such a group is deleted.
-    pub(super) fn suspended_dropped(&mut self, group: GroupId, out: &mut Effects) {
+    pub(super) fn suspended_dropped(&mut self, group: GroupId) {
         let helpless = self.suspended.helpless.remove(&group);
         if self.suspended.groups.remove(&group) || helpless {
             self.journal().forget(group);
-            self.sweep(out);
         }
     }
 

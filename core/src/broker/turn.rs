@@ -45,6 +45,7 @@ impl Broker {
             }
             self.copy_tick(out);
             self.heal_tick(out);
+            self.sweep(out);
             self.patrol_tick();
             self.form_groups();
             self.prefer(out);

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use tidelog_core::broker::{Boot, Broker, Config, Settings};
 use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
-use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, GroupId, NodeId, OpId, ReplicaId, RequestId};
+use tidelog_core::id::{ClusterId, ConnId, DirectoryId, FileId, FileKind, GroupId, NodeId, OpId, ReplicaId, RequestId};
 use tidelog_core::kafka::{
     ApiKey, RequestBody, RequestHeader, Response, ResponseBody, decode_request, decode_response, encode_request,
 };
@@ -359,6 +359,19 @@ impl House {
             self.pass(Duration::from_millis(10));
         }
         panic!("no answer in ten seconds");
+    }
+
+    /// In five seconds, nothing is on the disk that nobody knows of, and nothing that is known is damaged.
+    pub fn is_tidy(&mut self, node: NodeId) {
+        self.pass(Duration::from_secs(5));
+        let home = &self.homes[&node];
+        let audit = home.broker.audit(|file| home.disk.files.get(&file).map(|bytes| bytes.clone().into()));
+        let known = |file: &FileId| {
+            matches!(file.kind(), FileKind::Journal | FileKind::Formation) || audit.files.contains(file)
+        };
+        let stray: Vec<_> = home.disk.files.keys().filter(|file| !known(file)).collect();
+        assert!(stray.is_empty(), "{stray:?}");
+        assert!(audit.groups.iter().all(|group| group.damage.is_none()), "{:?}", audit.groups);
     }
 
     /// Waits until every broker is ready.

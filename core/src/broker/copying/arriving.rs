@@ -302,9 +302,6 @@ impl Broker {
             // Admissions among what was copied are not applied one by one: groups led here may have other members to be.
             self.introduce_all();
         }
-        if heals {
-            self.sweep(out);
-        }
         let did = if heals { "has healed" } else { "caught up with" };
         let text = format!("broker {} {did} {}: {} copied", self.config.node, self.name_of(group), bytes(copied));
         out.event(Event::Progress(text));

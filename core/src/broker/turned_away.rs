@@ -1,0 +1,101 @@
+//! Batches that were turned away for now, and what those behind them are told.
+//!
+//! Batches of an idempotent producer travel one behind the other on a connection. If one is turned away for a reason that passes
+//! (there is no leader here, the disk is full, its time was over), and the next is not, that is too early for its sequence only
+//! because of the first: it is told the same, so that both are sent again in order. `OUT_OF_ORDER_SEQUENCE_NUMBER` would make
+//! librdkafka begin a new epoch, and send under it again whatever else it is in doubt of.
+//!
+//! It is told so only while its producer may not have heard of the first. Once that sends again what it has sent before, or more
+//! than can have been under way, a gap is a gap: who has given the first up has to hear of it.
+
+use std::collections::BTreeMap;
+
+use crate::id::{ConnId, GroupId, ProducerId};
+use crate::kafka::ErrorCode;
+use crate::kafka::batch::Batch;
+use crate::limits::{BATCHES_BEHIND_MAX, TURNED_AWAY_MAX};
+
+/// Where in the sequence of its producer a batch begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sequence {
+    producer: ProducerId,
+    epoch: i16,
+    first: i32,
+}
+
+impl Sequence {
+    /// None for a batch of a producer without an id.
+    pub(super) fn of(batch: &Batch) -> Option<Self> {
+        let producer = batch.producer_id()?;
+        Some(Self { producer, epoch: batch.producer_epoch(), first: batch.base_sequence() })
+    }
+
+    /// Whether it begins later in the same epoch: sequences go round, and are never so far from one another.
+    fn follows(self, other: Self) -> bool {
+        let ahead = self.first.wrapping_sub(other.first) & i32::MAX;
+        self.epoch == other.epoch && ahead > 0 && ahead < 1 << 30
+    }
+}
+
+/// A batch that was turned away, and has not come again.
+#[derive(Debug)]
+struct Refusal {
+    /// What it was told.
+    error: ErrorCode,
+    /// The last batch that has come since, and how many have.
+    last: Sequence,
+    behind: usize,
+}
+
+/// By connection, group and producer. See the module.
+#[derive(Debug, Default)]
+pub(super) struct TurnedAway {
+    refusals: BTreeMap<(ConnId, GroupId, ProducerId), Refusal>,
+}
+
+impl TurnedAway {
+    /// A batch has come. Gives what it is to be told if it is called out of order.
+    pub(super) fn arrives(&mut self, conn: ConnId, group: GroupId, sequence: Sequence) -> Option<ErrorCode> {
+        let key = (conn, group, sequence.producer);
+        let refusal = self.refusals.get_mut(&key)?;
+        if sequence.follows(refusal.last) && refusal.behind < BATCHES_BEHIND_MAX {
+            (refusal.last, refusal.behind) = (sequence, refusal.behind + 1);
+            return Some(refusal.error);
+        }
+        self.refusals.remove(&key);
+        None
+    }
+
+    /// A batch, of a connection that is open, was not taken.
+    pub(super) fn refused(&mut self, conn: ConnId, group: GroupId, sequence: Sequence, error: ErrorCode) {
+        if !error.is_retriable() {
+            return;
+        }
+        let key = (conn, group, sequence.producer);
+        let room = self.refusals.len() < TURNED_AWAY_MAX;
+        match self.refusals.get_mut(&key) {
+            // The client has heard of nothing yet: this one was on its way before, or is the last of those behind.
+            Some(refusal) if refusal.last.epoch >= sequence.epoch => {
+                if sequence.follows(refusal.last) {
+                    (refusal.last, refusal.behind) = (sequence, refusal.behind + 1);
+                }
+            }
+            None if !room => {}
+            Some(_) | None => drop(self.refusals.insert(key, Refusal { error, last: sequence, behind: 0 })),
+        }
+    }
+
+    /// A connection is gone, and with it what was turned away on it.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        let of_conn = (conn, GroupId(0), ProducerId(i64::MIN))..=(conn, GroupId(u64::MAX), ProducerId(i64::MAX));
+        let keys: Vec<_> = self.refusals.range(of_conn).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.refusals.remove(&key);
+        }
+    }
+
+    /// The connections on which something was turned away.
+    pub(super) fn connections(&self) -> impl Iterator<Item = ConnId> {
+        self.refusals.keys().map(|(conn, ..)| *conn)
+    }
+}
