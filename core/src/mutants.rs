@@ -94,6 +94,22 @@ pub enum Mutant {
     LeaseNeverEnds,
     /// The tombstones of deleted topics are not part of a checkpoint of the metadata.
     TombstonesUnsaved,
+    /// Nobody reads what nobody asks for: damage waits for its reader.
+    PatrolIdle,
+    /// That damage hit all groups is never taken back.
+    SuspendedForEver,
+    /// The patrol ends with the first segment of a group.
+    PatrolOnce,
+    /// A base does not list the damaged blocks of the files that stay.
+    DamageForgotten,
+    /// A pledge counts without being the answer to a live question.
+    StalePledge,
+    /// What came of a command of an earlier life is taken for the answer to one of this life.
+    AnyBoot,
+    /// A mark takes a joint configuration for the one it leads to.
+    MarkSettles,
+    /// A founder's charter is taken by who is not pledged to its disk.
+    CharterUnpledged,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -179,6 +195,14 @@ mod registry {
         (Mutant::NeverSealed, "never-sealed", "an idle journal is not sealed"),
         (Mutant::LeaseNeverEnds, "lease-never-ends", "lent files are kept for ever"),
         (Mutant::TombstonesUnsaved, "tombstones-unsaved", "a checkpoint leaves out deleted topics"),
+        (Mutant::PatrolIdle, "patrol-idle", "segments that nobody asks for are never read"),
+        (Mutant::SuspendedForEver, "suspended-for-ever", "that all groups are suspended is never taken back"),
+        (Mutant::PatrolOnce, "patrol-once", "a patrol reads the first segment of a group only"),
+        (Mutant::DamageForgotten, "damage-forgotten", "a base leaves out which blocks are damaged"),
+        (Mutant::StalePledge, "stale-pledge", "a pledge counts though nobody asked for it in this life"),
+        (Mutant::AnyBoot, "any-boot", "an answer to an earlier life is taken for its own"),
+        (Mutant::MarkSettles, "mark-settles", "a mark leaves out the outgoing half of a configuration"),
+        (Mutant::CharterUnpledged, "charter-unpledged", "a charter is taken without a pledge to its founder"),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.

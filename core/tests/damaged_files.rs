@@ -372,6 +372,17 @@ fn a_flipped_bit_is_found_before_anybody_reads_it() {
 }
 
 #[test]
+fn a_flipped_bit_of_an_index_is_found_before_anybody_looks_there() {
+    let (mut house, follower) = laden();
+    let mut home = house.stop(follower);
+    let file = files(&home.disk, FileKind::SegmentIndex)[0];
+    home.disk.files.get_mut(&file).expect("it is there")[3] ^= 4;
+    house.bring_back(follower, home);
+    house.pass(Duration::from_secs(2));
+    has_healed(&mut house, follower);
+}
+
+#[test]
 fn damage_that_is_found_after_other_damage_was_healed_heals_too() {
     let (mut house, follower) = laden();
     let mut home = house.stop(follower);

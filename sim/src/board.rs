@@ -15,6 +15,7 @@ pub(crate) struct Topic {
 pub(crate) struct Board {
     topics: Vec<Topic>,
     thin: bool,
+    hurry: bool,
 }
 
 impl Board {
@@ -25,6 +26,16 @@ impl Board {
 
     pub(crate) fn is_thin(&self) -> bool {
         self.thin
+    }
+
+    /// Whoever makes topics is to delete one at once, if any may be deleted.
+    pub(crate) fn hurry(&mut self) {
+        self.hurry = true;
+    }
+
+    /// Whether that is so. Asked once.
+    pub(crate) fn take_hurry(&mut self) -> bool {
+        std::mem::take(&mut self.hurry)
     }
 
     pub(crate) fn post(&mut self, name: &str, partitions: i32, mortal: bool) {

@@ -49,6 +49,8 @@ pub(crate) struct Host {
     pub(crate) stop_asked: Option<u64>,
     /// A bit of its disk has flipped.
     pub(crate) rotten: bool,
+    /// It has healed since: nothing that is damaged now was damaged by us.
+    pub(crate) healed: bool,
     /// It gave up for good, and by right.
     pub(crate) lost: bool,
     /// The moment until which the process stands still.
@@ -64,6 +66,10 @@ pub(crate) struct Host {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) broker: Broker,
+    /// When it was started.
+    pub(crate) born: u64,
+    /// It has written to a formation file.
+    pub(crate) wrote_word: bool,
     pub(crate) clock: Clock,
     pub(crate) inbox: VecDeque<Input>,
     /// The moment of the next step, if one is planned.
@@ -125,6 +131,7 @@ impl Host {
             full_until: 0,
             stop_asked: None,
             rotten: false,
+            healed: false,
             lost: false,
             paused_until: 0,
             wall_offset_ms: clock_rng.below(401) as i64 - 200,
@@ -145,6 +152,8 @@ impl Host {
         let mut clock_rng = Rng::stream(self.seed, &[streams::CLOCK, at, self.life]);
         self.process.insert(Process {
             broker: Broker::new(self.config.clone(), boot),
+            born: now,
+            wrote_word: false,
             clock: Clock::draw(now, self.wall_offset_ms, &mut clock_rng),
             inbox: VecDeque::new(),
             turn: None,

@@ -229,6 +229,20 @@ impl Oracle {
         self.findings.push((Verdict::Invariant, finding));
     }
 
+    /// A cluster was founded on a disk that was gone before its founder asked.
+    pub(crate) fn founded_on_nothing(&mut self, founder: u32, member: u32) {
+        let finding = Finding {
+            property: "founded-on-nothing".to_owned(),
+            sentence: format!(
+                "broker {founder} founded a cluster on the word of a disk of broker {member} that was gone before it asked"
+            ),
+            evidence: Vec::new(),
+            about: vec![format!("broker {founder} "), format!("broker {member} ")],
+            around: None,
+        };
+        self.findings.push((Verdict::Invariant, finding));
+    }
+
     /// A broker was told that a file it needs could not be written, and lives.
     pub(crate) fn went_on(&mut self, node: u32, file: FileId) {
         let finding = Finding {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidelog_core::rng::Rng;
 
 use crate::net::Weather;
-use crate::scenario::{SECOND, Scenario};
+use crate::scenario::{LATE, SECOND, Scenario};
 use crate::streams;
 
 /// Faults and their moments, ascending, in microseconds of virtual time.
@@ -212,6 +212,8 @@ const CLIENT_KILL: usize = 16;
 const WIPE: usize = 17;
 /// The stream of the faults that strike early.
 const EARLY: u64 = 1_000;
+/// The stream of those that strike a cluster that waits for its last voter.
+const FOUNDING: u64 = 1_001;
 
 impl Plan {
     /// The plan of a scenario in the default profile.
@@ -255,6 +257,7 @@ impl Plan {
             }
         }
         draw_early(scenario, &mut faults);
+        draw_founding(scenario, &mut faults);
         faults.sort_by_key(|timed| timed.at);
         Self { faults }
     }
@@ -271,6 +274,26 @@ fn draw_early(scenario: &Scenario, faults: &mut Vec<Timed>) {
         let kind = [KILL, POWER, POWER, BLACKOUT, ISOLATE, STORM, STALL, PAUSE][rng.below(8) as usize];
         faults.push(Timed { at, fault: draw(kind, scenario, &mut rng) });
     }
+}
+
+/// While the cluster waits for a late broker, one that has said its word loses its disk, and the founder is started again.
+fn draw_founding(scenario: &Scenario, faults: &mut Vec<Timed>) {
+    let mut rng = Rng::stream(scenario.seed, &[streams::PLAN, FOUNDING]);
+    if scenario.held == 0 || scenario.late < LATE || scenario.voters < 3 || !rng.per_mille(700) {
+        return;
+    }
+    if rng.per_mille(300) {
+        // Or the founder loses its disk just when it has founded.
+        let at = scenario.spread + scenario.late + rng.below(SECOND / 4);
+        faults.push(Timed { at, fault: Fault::Wipe { target: Target::Node(1), down: rng.between(5_000, SECOND / 2) } });
+        return;
+    }
+    let at = scenario.spread + rng.between(SECOND / 5, SECOND);
+    let target = Target::Node(rng.between(2, u64::from(scenario.voters)) as u32);
+    faults.push(Timed { at, fault: Fault::Wipe { target, down: rng.between(5_000, SECOND / 2) } });
+    let at = at + rng.between(20_000, SECOND / 2);
+    let down = rng.between(5_000, SECOND / 5);
+    faults.push(Timed { at, fault: Fault::Power { target: Target::Node(1), down } });
 }
 
 fn target(scenario: &Scenario, rng: &mut Rng) -> Target {

@@ -13,6 +13,9 @@ use crate::streams;
 /// Microseconds in a second.
 pub const SECOND: u64 = 1_000_000;
 
+/// A broker that is so late, or later, makes the others wait with the founding.
+pub(crate) const LATE: u64 = 3 * SECOND;
+
 /// A run, before its first step. Durations are microseconds of virtual time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Scenario {
@@ -42,6 +45,12 @@ pub struct Scenario {
     pub sizes: Sizes,
     /// How often each fault strikes.
     pub rates: Rates,
+    /// How often a broker whose disk was damaged is started again once it has healed.
+    #[serde(default)]
+    pub trials: u64,
+    /// Messages of which a copy is kept and delivered when the next of their kind has counted, the most of a run.
+    #[serde(default)]
+    pub held: u64,
 }
 
 /// A topic.
@@ -201,7 +210,10 @@ impl Scenario {
             consumers,
             sizes: draw_sizes(rng),
             rates: draw_rates(rng),
+            trials: 0,
+            held: 0,
         };
+        scenario.more_damage();
         let lossless = scenario.rates.rot == 0 && scenario.rates.wipe == 0;
         if lossless && start.per_mille(120) {
             // The others only listen to the controller, once they are admitted.
@@ -230,7 +242,33 @@ impl Scenario {
                 topic.min_insync = 3;
             }
         }
+        scenario.draw_harm();
         scenario
+    }
+
+    /// More disks are damaged than the rates alone would have.
+    fn more_damage(&mut self) {
+        if self.rates.rot == 0 && Rng::stream(self.seed, &[streams::HARM, 0]).per_mille(350) {
+            self.rates.rot = 1;
+        }
+    }
+
+    /// Damaged brokers are started again, and messages come at the worst moments.
+    fn draw_harm(&mut self) {
+        let mut rng = Rng::stream(self.seed, &[streams::HARM, 1]);
+        self.trials = rng.between(2, 4);
+        self.held = if rng.per_mille(700) { rng.between(4, 24) } else { 0 };
+        if self.held > 0 && self.voters > 2 && rng.per_mille(200) {
+            // A cluster that waits for its last voter: what is said, and taken back, meanwhile is what counts.
+            self.late = rng.between(LATE, 2 * LATE);
+        }
+        // Where ids may be renewed, topics come and go.
+        if self.held > 0
+            && self.rates.rot > 0
+            && let Some(topic) = self.topics.get_mut(1)
+        {
+            topic.deletions = topic.deletions.max(1);
+        }
     }
 
     /// Settings of every broker.

@@ -30,5 +30,11 @@ pub(crate) const START: u64 = 14;
 pub(crate) const LOST: u64 = 15;
 /// Power losses in the worst moments: `[AMBUSH]`.
 pub(crate) const AMBUSH: u64 = 13;
+/// What is damaged, and which messages are kept back, of a run: `[HARM]`.
+pub(crate) const HARM: u64 = 45;
+/// Copies of messages that are kept for bad moments: `[HOARD]`.
+pub(crate) const HOARD: u64 = 46;
+/// When a damaged disk is tried again: `[TRIAL]`.
+pub(crate) const TRIAL: u64 = 47;
 /// Power losses while a formation file is written: `[WORD]`.
 pub(crate) const WORD: u64 = 16;

@@ -6,15 +6,17 @@
 mod brokers;
 mod clients;
 mod finish;
+mod hoard;
 mod strike;
+mod trial;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use tidelog_core::broker::Status;
 use tidelog_core::client;
 use tidelog_core::compute::Output;
-use tidelog_core::id::{JobId, OpId};
+use tidelog_core::id::{ClusterId, DirectoryId, GroupId, JobId, OpId};
 use tidelog_core::mutants::Mutants;
 use tidelog_core::rng::Rng;
 
@@ -69,6 +71,7 @@ enum Happening {
     Restart { place: u32, life: u64 },
     Stop { place: u32, down: u64 },
     Ambush { place: u32, life: u64 },
+    Trial { place: u32, left: u64 },
     ClientBack { client: u32, life: u64 },
     Heal,
     Check,
@@ -135,6 +138,13 @@ pub struct World {
     wishes: Vec<client::Effect>,
     since_check: u32,
     owed: Owed,
+    hoard: hoard::Hoard,
+    /// Replicas whose configuration is joint, as far as they know.
+    unsettled: BTreeSet<(u32, GroupId)>,
+    /// Disks that are no more, and since when.
+    gone: Vec<(DirectoryId, u64)>,
+    /// Clusters somebody has been founded into.
+    founded: BTreeSet<ClusterId>,
 }
 
 /// Every so many steps of a broker all of its invariants are asserted, whatever it touched.
@@ -171,6 +181,10 @@ impl World {
             wishes: Vec::new(),
             since_check: 0,
             owed: Owed::new(),
+            hoard: hoard::Hoard::new(seed, scenario.held),
+            unsettled: BTreeSet::new(),
+            gone: Vec::new(),
+            founded: BTreeSet::new(),
             scenario,
             plan,
         };
@@ -255,6 +269,7 @@ impl World {
             Happening::Restart { place, life } => self.restart(place, life),
             Happening::Stop { place, down } => self.ask_to_stop(place, down),
             Happening::Ambush { place, life } => self.ambush(place, life),
+            Happening::Trial { place, left } => self.trial(place, left),
             Happening::ClientBack { client, life } => self.client_back(client, life),
             Happening::Heal => self.heal(),
             Happening::Check => self.check_progress(),

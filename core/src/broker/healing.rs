@@ -24,6 +24,7 @@ use crate::id::{GroupId, Index, NodeId, ReplicaId};
 use crate::kafka::ErrorCode;
 use crate::limits::{COPY_RETRY_TICKS, HAND_OVER_AGAIN_TICKS, LEASE_ELECTIONS, LOST_WINDOWS_MAX};
 use crate::marks;
+use crate::mutants::Mutant;
 use crate::peer::{CopyBody, MessageKind, RaftMessage};
 use crate::raft::{Committed, Offered, Token};
 use crate::time::{Duration, Instant};
@@ -190,7 +191,11 @@ impl Broker {
     /// One piece of one group in a tick: nobody is to feel it.
     pub(super) fn patrol_tick(&mut self) {
         while let Some(group) = self.patrols.first().copied() {
-            if self.replicas.get_mut(&group).is_some_and(|replica| replica.machine.log.patrol_on()) {
+            let idle = self.config.mutants.planted(Mutant::PatrolIdle);
+            if !idle && self.replicas.get_mut(&group).is_some_and(|replica| replica.machine.log.patrol_on()) {
+                if self.config.mutants.planted(Mutant::PatrolOnce) {
+                    self.patrols.remove(&group);
+                }
                 self.thirsty.insert(group);
                 return;
             }

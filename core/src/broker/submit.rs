@@ -14,6 +14,7 @@ use crate::controller::command::{Command, Origin, RegisterBroker};
 use crate::controller::image::{Applied, Rejection};
 use crate::effect::Effects;
 use crate::id::{DirectoryId, GroupId};
+use crate::mutants::Mutant;
 use crate::rng::mix;
 use crate::time::{Duration, Instant};
 
@@ -149,7 +150,8 @@ impl Broker {
             Ok(Applied::ProducerIds { .. }) | Err(_) => {}
         }
         let Some(origin) = origin else { return };
-        if (origin.node, origin.boot) != (self.config.node, self.boot.counter) {
+        let any_boot = self.config.mutants.planted(Mutant::AnyBoot);
+        if origin.node != self.config.node || (origin.boot != self.boot.counter && !any_boot) {
             return;
         }
         if let Some(submission) = self.submissions.open.remove(&origin.sequence) {

@@ -96,8 +96,9 @@ impl Formation {
         }
         self.echoes.insert(from, nonce);
         let fresh = echo == self.nonce();
+        let believed = fresh || self.setup.mutants.planted(Mutant::StalePledge);
         if self.is_founder() {
-            if fresh && heard.pledge == Some(self.setup.directory) {
+            if believed && heard.pledge == Some(self.setup.directory) {
                 self.heard.insert(from, heard);
                 self.found();
             } else {
@@ -184,7 +185,7 @@ impl Formation {
                 // members do, those that founded the cluster and those that were admitted since.
                 let passed_on = charter.founder != directory;
                 let pledged = matches!(&self.record, Some(Record::Pledge(own)) if own.founder == charter.founder);
-                if !passed_on && !pledged {
+                if !passed_on && !pledged && !self.setup.mutants.planted(Mutant::CharterUnpledged) {
                     return;
                 }
                 if passed_on {

@@ -1,23 +1,31 @@
 //! Damage: files of the log that do not hold what was written to them, as far as somebody looked.
 //!
-//! A **patrol** looks: it reads sealed segments from end to end, a piece at a time, when its owner says so. Promises that such a
+//! A **patrol** looks: it reads sealed segments and their indexes from end to end, a piece at a time, when its owner says so. Promises that such a
 //! file is never taken for a part of what is copied from elsewhere. Does not know what heals it: [`Log::install`] does, for then
 //! other files are in its place.
 
 use std::collections::BTreeMap;
 
 use super::read::ReadError;
-use super::segment::Index;
+use super::segment::{Index, Segment};
 use super::writer::{Op, bytes_of};
 use super::{Condition, Log};
 use crate::effect::{DiskCommand, DiskError, DiskResult};
 use crate::id::{FileId, Offset};
 use crate::limits::PATROL_BYTES;
 
-/// How far a patrol is: the segment it reads or looks for, and what was read of it.
+/// What a patrol reads of a sealed segment, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub(super) enum Part {
+    #[default]
+    Records,
+    Index,
+}
+
+/// How far a patrol is: the file it reads or looks for, and what was read of it.
 #[derive(Default, Debug)]
 pub(super) struct Patrol {
-    base: Offset,
+    next: (Offset, Part),
     at: u64,
     sum: u32,
     /// A read is wanted, or out.
@@ -72,7 +80,7 @@ impl Log {
         }
     }
 
-    /// Begins to read every sealed segment, unless that is being done. [`Log::patrol_on`] moves it.
+    /// Begins to read every sealed segment and its index, unless that is being done. [`Log::patrol_on`] moves it.
     pub fn patrol(&mut self) {
         self.patrol.get_or_insert_default();
     }
@@ -92,47 +100,51 @@ impl Log {
 
     pub(super) fn want_patrol(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
         let Some(patrol) = self.patrol.as_mut().filter(|patrol| patrol.wanted && !patrol.out) else { return };
-        let sealed = |file: FileId, len: u64, written: u64| (written == len).then_some((file, len));
-        let segments = self.segments.iter().filter(|segment| segment.sealed && segment.base >= patrol.base);
-        let readable = |file: &FileId| !self.damaged.contains_key(file);
-        let mut files = segments.filter_map(|segment| {
-            let (file, len) = sealed(segment.file.filter(readable)?, segment.len, segment.written)?;
-            Some((segment.base, file, len))
-        });
-        let Some((base, file, len)) = files.next() else {
+        let sealed = self.segments.iter().filter(|segment| segment.sealed && segment.written == segment.len);
+        let parts =
+            sealed.flat_map(|segment| parts(segment).map(|(part, file, len, _)| ((segment.base, part), file, len)));
+        let mut unread = parts.filter(|(part, file, _)| *part >= patrol.next && !self.damaged.contains_key(file));
+        let next = unread.next();
+        drop(unread);
+        let Some((part, file, len)) = next else {
             self.patrol = None;
             return;
         };
-        if base > patrol.base {
-            (patrol.base, patrol.at, patrol.sum) = (base, 0, 0);
+        if part > patrol.next {
+            (patrol.next, patrol.at, patrol.sum) = (part, 0, 0);
         }
         let (at, len) = (patrol.at, PATROL_BYTES.min(len - patrol.at));
         (patrol.wanted, patrol.out) = (false, true);
         self.reads.hold(file);
-        self.issue(Op::Patrol { file, base, len }, DiskCommand::Read { file, at, len }, out);
+        self.issue(Op::Patrol { file, part, len }, DiskCommand::Read { file, at, len }, out);
     }
 
-    pub(super) fn patrol_done(&mut self, file: FileId, base: Offset, len: u64, result: DiskResult) {
+    pub(super) fn patrol_done(&mut self, file: FileId, part: (Offset, Part), len: u64, result: DiskResult) {
         self.reads.release(file);
         let Some(patrol) = &mut self.patrol else { return };
         patrol.out = false;
-        let segment = self.segments.iter().find(|segment| segment.base == base && segment.file == Some(file));
+        let segment = self.segments.iter().find(|segment| segment.base == part.0);
+        let whole = segment.into_iter().flat_map(parts).find(|known| (known.0, known.1) == (part.1, file));
         // Another file may have taken its place, or none.
-        let Some(segment) = segment.filter(|_| patrol.base == base) else { return };
+        let Some((_, _, whole, crc)) = whole.filter(|_| patrol.next == part) else { return };
         let error = match result.map(bytes_of) {
             Ok(bytes) => {
                 patrol.sum = crc32c::crc32c_append(patrol.sum, &bytes);
                 patrol.at += bytes.len() as u64;
-                if bytes.len() as u64 == len && patrol.at < segment.len {
+                if bytes.len() as u64 == len && patrol.at < whole {
                     return;
                 }
-                let same = bytes.len() as u64 == len && patrol.sum == segment.crc;
+                let same = bytes.len() as u64 == len && patrol.sum == crc;
                 let what = "its bytes are not those that were written".to_owned();
                 (!same).then_some(ReadError::Damaged { file, what })
             }
             Err(error) => Some(ReadError::Disk(error)),
         };
-        (patrol.base, patrol.at, patrol.sum) = (segment.next, 0, 0);
+        let next = match part {
+            (base, Part::Records) => (base, Part::Index),
+            (base, Part::Index) => (Offset(base.0 + 1), Part::Records),
+        };
+        (patrol.next, patrol.at, patrol.sum) = (next, 0, 0);
         if let Some(error) = error {
             self.suspect(file, &error);
         }
@@ -142,4 +154,14 @@ impl Log {
     pub(super) fn is_damaged(&self, file: FileId) -> bool {
         self.damaged.contains_key(&file)
     }
+}
+
+/// The files of a segment that lie on the disk: which part, the file, its length and CRC-32C.
+fn parts(segment: &Segment) -> impl Iterator<Item = (Part, FileId, u64, u32)> {
+    let records = segment.file.map(|file| (Part::Records, file, segment.len, segment.crc));
+    let index = match &segment.index {
+        Index::File(index) => Some((Part::Index, index.file, index.len, index.crc)),
+        Index::Memory(_) => None,
+    };
+    records.into_iter().chain(index)
 }

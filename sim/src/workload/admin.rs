@@ -117,6 +117,12 @@ impl Program for Admin {
     }
 
     fn wake(&mut self, desk: &mut Desk<'_>) {
+        if desk.board.take_hurry()
+            && let Some(fate) = self.fates.iter_mut().find(|fate| fate.spec.deletions > 0)
+            && let Stage::Standing(id) = fate.stage
+        {
+            fate.stage = Stage::Dying(id, desk.now);
+        }
         for at in 0..self.fates.len() {
             let fate = &mut self.fates[at];
             if let Stage::Standing(id) = fate.stage

@@ -13,6 +13,7 @@ use tidelog_core::peer::{Envelope, MessageKind};
 use tidelog_core::rng::Rng;
 use tidelog_properties::sequences::Sent;
 
+use super::hoard::Kind;
 use super::{CHECK_EVERY, Happening, World};
 use crate::net::How;
 use crate::scenario::SECOND;
@@ -44,6 +45,7 @@ impl World {
         host.boot(self.now);
         let life = host.life;
         self.tell(Some(place), format!("broker {} starts (incarnation {life})", place + 1));
+        self.told_before(place);
         self.deliver(place, life, Input::Wake);
     }
 
@@ -173,6 +175,8 @@ impl World {
                         self.tally.leader_changes += 1;
                     }
                     self.plot(place, 10);
+                    self.counted(Kind::Vote(*group), None);
+                    self.counted(Kind::HandOver(*group), None);
                     self.slow_start();
                     self.tell(
                         Some(place),
@@ -182,7 +186,12 @@ impl World {
                 Event::Deposed { group, term } => {
                     self.tell(Some(place), format!("broker {node} no longer leads {} (term {})", name(*group), term.0));
                 }
-                Event::Chartered { cluster, replica, .. } => {
+                Event::Chartered { cluster, replica, members, .. } => {
+                    if self.founded.insert(*cluster) {
+                        let disks: Vec<_> = members.iter().map(|(node, directory, _)| (*node, *directory)).collect();
+                        self.founded(place, &disks);
+                    }
+                    self.counted(Kind::Formation, Some(place));
                     self.hosts[place as usize].member = replica.0 > 0;
                     self.plot(place, 50);
                     let role = if replica.0 > 0 { "is a member of" } else { "observes" };
@@ -192,8 +201,11 @@ impl World {
                 Event::Sometimes(mark) => {
                     self.tally.mark(mark);
                     let damaged = *mark == marks::DAMAGE_FOUND || *mark == marks::SUSPENDED;
-                    if damaged && !self.hosts[place as usize].rotten {
+                    if damaged && (!self.hosts[place as usize].rotten || self.hosts[place as usize].healed) {
                         self.oracle.harmed(node);
+                    }
+                    if *mark == marks::SUSPENDED {
+                        self.hurry_admin();
                     }
                     if *mark == marks::ENTRIES_CARRIED {
                         self.hosts[place as usize].carried += 1;
@@ -222,12 +234,24 @@ impl World {
                 | Event::Appended { .. }
                 | Event::Persisted { .. }
                 | Event::HardStatePersisted { .. }
-                | Event::Applied { .. }
-                | Event::Serving { .. }
-                | Event::Configured { .. } => {}
+                | Event::Serving { .. } => {}
+                Event::Applied { group, .. } => {
+                    if *group == GroupId::CONTROLLER {
+                        self.counted(Kind::Command, Some(place));
+                    }
+                }
+                Event::Configured { group, outgoing, .. } => self.configured(place, *group, !outgoing.is_empty()),
                 // What counts is on its way to the disk, or has just begun to count.
-                Event::Installing { .. } | Event::Installed { .. } | Event::Healed { .. } => self.plot(place, 50),
-                Event::Checkpointed { .. } => self.plot(place, 2),
+                Event::Installing { .. } => self.plot(place, 50),
+                Event::Installed { group, .. } | Event::Healed { group, .. } => {
+                    self.plot(place, 50);
+                    self.plot_mark(place, *group);
+                    self.counted(Kind::Copy(*group), Some(place));
+                }
+                Event::Checkpointed { group, .. } => {
+                    self.plot(place, 2);
+                    self.plot_mark(place, *group);
+                }
             }
             self.oracle.event(self.now, NodeId(node), &event);
         }
@@ -336,6 +360,7 @@ impl World {
         if self.trace.is_some() {
             self.line(Some(place), || format!("  send to {to:?}: {fate:?} {envelope:?}"));
         }
+        self.hoard(place, target, envelope, &frame);
         for (delay, how) in fate.into_iter().flatten() {
             let frame = frame.clone();
             self.queue.push(at + delay, Happening::Peer { from: place, to: target, frame, how });
@@ -392,6 +417,9 @@ impl World {
         let of_formation = matches!(&command, DiskCommand::Write { file, .. } if file.kind() == FileKind::Formation);
         host.disk.issue(op, command);
         if of_formation {
+            if let Some(process) = self.hosts[place as usize].alive(life) {
+                process.wrote_word = true;
+            }
             self.plot_word(place);
         }
         if of_journal {
@@ -483,8 +511,7 @@ impl World {
             return self.tell(Some(place), format!("broker {node} is lost for good: its disk is damaged"));
         }
         let after = host.crash_rng.between(SECOND / 2, 8 * SECOND);
-        host.wipe();
-        self.oracle.wiped(NodeId(node));
+        self.empty_disk(place);
         self.tally.fault("disk_replaced");
         self.tell(Some(place), format!("the damaged disk of broker {node} is replaced by an empty one"));
         self.queue.push(self.now + after, Happening::Restart { place, life });

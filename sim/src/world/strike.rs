@@ -6,7 +6,7 @@ use tidelog_core::id::{FileKind, GroupId, NodeId};
 use super::{Happening, Phase, World};
 use crate::net::{CLIENTS, Places, only};
 use crate::plan::{Fault, Rotten, Target, Way};
-use crate::scenario::TopicSpec;
+use crate::scenario::{SECOND, TopicSpec};
 use crate::table;
 use crate::workload;
 
@@ -170,9 +170,16 @@ impl World {
         }
         self.struck(fault, Some(place));
         let life = self.end_process(place, true);
+        self.empty_disk(place);
+        self.queue.push(self.now.saturating_add(down), Happening::Restart { place, life });
+    }
+
+    /// An empty disk takes the place of what a broker, which does not run, had.
+    pub(super) fn empty_disk(&mut self, place: u32) {
+        self.gone.push((self.hosts[place as usize].config.directory, self.now));
         self.hosts[place as usize].wipe();
         self.oracle.wiped(NodeId(place + 1));
-        self.queue.push(self.now.saturating_add(down), Happening::Restart { place, life });
+        self.keep_last_words(place);
     }
 
     fn struck(&mut self, fault: &Fault, place: Option<u32>) {
@@ -249,8 +256,11 @@ impl World {
     fn rot(&mut self, fault: &Fault, target: Target, what: Rotten, down: u64) {
         let place = self.resolve(target);
         let spoilt = self.hosts.iter().any(|host| host.rotten || host.wiped > 0);
-        if self.hosts[place as usize].process.is_none() || spoilt || self.board.is_thin() {
+        if spoilt || self.board.is_thin() {
             return;
+        }
+        if self.hosts[place as usize].process.is_none() {
+            return self.rot_later(fault);
         }
         let life = self.end_process(place, false);
         let host = &mut self.hosts[place as usize];
@@ -277,6 +287,7 @@ impl World {
         };
         if let Some(text) = harmed {
             host.rotten = true;
+            self.plan_trials(place);
             self.struck(fault, Some(place));
             self.tell(Some(place), format!("on broker {}, {text}", place + 1));
             // Whoever sees that much missing may not want this disk any more.
@@ -284,7 +295,19 @@ impl World {
                 return self.lose_or_replace(place, life);
             }
         }
+        if !self.hosts[place as usize].rotten {
+            // There was no such file yet.
+            self.rot_later(fault);
+        }
         self.queue.push(self.now.saturating_add(down), Happening::Restart { place, life });
+    }
+
+    /// A damage that found nothing to damage is tried again.
+    fn rot_later(&mut self, fault: &Fault) {
+        let place = self.plan.faults.iter().position(|timed| timed.fault == *fault);
+        if let (true, Some(fault)) = (self.scenario.trials > 0, place) {
+            self.queue.push(self.now + 2 * SECOND, Happening::Strike { fault });
+        }
     }
 
     /// Something rare just happened on a broker: with these odds in a thousand its machine loses power right after it.

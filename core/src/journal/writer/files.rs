@@ -46,12 +46,15 @@ pub(in crate::journal) struct InUse {
 impl Writer {
     /// The frames that open a file: the state before anything that waits in the queue.
     pub(super) fn base(&self, listed: &BTreeSet<u64>) -> Vec<Draft> {
-        let base = Base {
+        let mut base = Base {
             high: self.table.high,
             all_suspended: self.table.all_suspended,
             cut: self.cut,
             files: listed.iter().map(|sequence| self.in_use[sequence].used.clone()).collect(),
         };
+        if self.mutants.planted(Mutant::DamageForgotten) {
+            base.files.iter_mut().for_each(|file: &mut UsedFile| file.damaged.clear());
+        }
         let group_base = |group: &Group| {
             let mut base = group.base();
             if self.mutants.planted(Mutant::VoteRecycled) {

@@ -331,7 +331,7 @@ impl Writer {
         let fits = match &body {
             Body::Carry(entries) => return self.seal_carry(group, entries, sequence, drafts),
             Body::Absolve(suspended) => {
-                self.table.all_suspended = false;
+                self.table.all_suspended = self.mutants.planted(Mutant::SuspendedForEver);
                 suspended.iter().for_each(|group| self.table.suspend(*group));
                 drafts.push(Draft::new(group, 0, &body));
                 return;
