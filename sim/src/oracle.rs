@@ -229,6 +229,20 @@ impl Oracle {
         self.findings.push((Verdict::Invariant, finding));
     }
 
+    /// A broker has not read its files though it had the time.
+    pub(crate) fn unread(&mut self, node: u32) {
+        let finding = Finding {
+            property: "patrol-overdue".to_owned(),
+            sentence: format!(
+                "broker {node} has not read all its files once since it was started: damage goes unnoticed"
+            ),
+            evidence: Vec::new(),
+            about: vec![format!("broker {node} ")],
+            around: None,
+        };
+        self.findings.push((Verdict::Liveness, finding));
+    }
+
     /// A cluster was founded on a disk that was gone before its founder asked.
     pub(crate) fn founded_on_nothing(&mut self, founder: u32, member: u32) {
         let finding = Finding {

@@ -214,6 +214,8 @@ const WIPE: usize = 17;
 const EARLY: u64 = 1_000;
 /// The stream of those that strike a cluster that waits for its last voter.
 const FOUNDING: u64 = 1_001;
+/// The stream of damage beyond what the rates give.
+const MORE_ROT: u64 = 1_002;
 
 impl Plan {
     /// The plan of a scenario in the default profile.
@@ -258,6 +260,7 @@ impl Plan {
         }
         draw_early(scenario, &mut faults);
         draw_founding(scenario, &mut faults);
+        draw_more_rot(scenario, &mut faults);
         faults.sort_by_key(|timed| timed.at);
         Self { faults }
     }
@@ -294,6 +297,26 @@ fn draw_founding(scenario: &Scenario, faults: &mut Vec<Timed>) {
     let at = at + rng.between(20_000, SECOND / 2);
     let down = rng.between(5_000, SECOND / 5);
     faults.push(Timed { at, fault: Fault::Power { target: Target::Node(1), down } });
+}
+
+/// Disks that have healed are damaged again, and others are.
+fn draw_more_rot(scenario: &Scenario, faults: &mut Vec<Timed>) {
+    let mut rng = Rng::stream(scenario.seed, &[streams::PLAN, MORE_ROT]);
+    if scenario.trials == 0 || scenario.rates.rot == 0 {
+        return;
+    }
+    for _ in 0..rng.between(1, 3) {
+        let at = rng.between(6 * SECOND, scenario.chaos - 4 * SECOND);
+        let what = match rng.below(100) {
+            0..=24 => Rotten::Journal,
+            25..=39 => Rotten::Vanished,
+            40..=49 => Rotten::State,
+            50..=79 => Rotten::Segment,
+            _ => Rotten::Index,
+        };
+        let down = rng.between(20_000, SECOND);
+        faults.push(Timed { at, fault: Fault::Rot { target: target(scenario, &mut rng), what, down } });
+    }
 }
 
 fn target(scenario: &Scenario, rng: &mut Rng) -> Target {

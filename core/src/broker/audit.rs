@@ -26,6 +26,8 @@ pub struct Audit {
     pub journal_files: u64,
     /// How often files are kept for a member that needs them no more. Only for a moment.
     pub overdue_leases: u64,
+    /// Some of its files it has not read since it was started, and is about to: what is damaged there it can not know.
+    pub patrols: bool,
     /// Nothing is on its way to the journal, and yet damage in its last block would pass for a torn write. Only for a moment.
     pub unsealed: bool,
 }
@@ -88,7 +90,8 @@ impl Broker {
         let overdue_leases = overdue.sum();
         let journal = self.journal.as_ref();
         let journal_files = journal.map_or(0, Journal::files_needed);
-        Audit { groups, files, journal_files, overdue_leases, unsealed: journal.is_some_and(Journal::is_idle_unsealed) }
+        let unsealed = journal.is_some_and(Journal::is_idle_unsealed);
+        Audit { groups, files, journal_files, overdue_leases, patrols: !self.patrols.is_empty(), unsealed }
     }
 
     /// Whether it counts on what it writes to this file.

@@ -8,7 +8,7 @@
 //! what was applied meanwhile, applying waits, and the difference is copied. One mark puts the files in their place.
 //!
 //! Damage is found when a state is read at a start, by comparing lengths then, and by whoever reads: a client's fetch, or a
-//! **patrol**, which reads every sealed segment once after a start, and those a follower could not use.
+//! **patrol**, which reads every segment and index once after a start, and those a follower could not use.
 //!
 //! Where there is no other replica nothing heals: clients of that partition hear of a storage error, and others of nothing.
 //! Does not know what is in a file, nor how damage is found ([`crate::log`] does).
@@ -188,7 +188,7 @@ impl Broker {
         }
     }
 
-    /// One piece of one group in a tick: nobody is to feel it.
+    /// A little of one group in a tick: nobody is to feel it.
     pub(super) fn patrol_tick(&mut self) {
         while let Some(group) = self.patrols.first().copied() {
             let idle = self.config.mutants.planted(Mutant::PatrolIdle);

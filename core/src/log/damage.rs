@@ -1,35 +1,36 @@
 //! Damage: files of the log that do not hold what was written to them, as far as somebody looked.
 //!
-//! A **patrol** looks: it reads sealed segments and their indexes from end to end, a piece at a time, when its owner says so. Promises that such a
-//! file is never taken for a part of what is copied from elsewhere. Does not know what heals it: [`Log::install`] does, for then
+//! A **patrol** looks: it reads segments and their indexes, as far as they were written when it began, a piece at a time, when its
+//! owner says so. Promises that a damaged file is never taken for a part of what is copied from elsewhere. Does not know what heals it: [`Log::install`] does, for then
 //! other files are in its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::read::ReadError;
-use super::segment::{Index, Segment};
+use super::segment::Index;
 use super::writer::{Op, bytes_of};
 use super::{Condition, Log};
 use crate::effect::{DiskCommand, DiskError, DiskResult};
-use crate::id::{FileId, Offset};
+use crate::id::FileId;
 use crate::limits::PATROL_BYTES;
 
-/// What a patrol reads of a sealed segment, in this order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
-pub(super) enum Part {
-    #[default]
-    Records,
-    Index,
+/// A file that a patrol reads: its first `len` bytes, which have this CRC-32C.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Beat {
+    file: FileId,
+    len: u64,
+    crc: u32,
 }
 
-/// How far a patrol is: the file it reads or looks for, and what was read of it.
+/// What a patrol has still to read, and how far it is with the first of it.
 #[derive(Default, Debug)]
 pub(super) struct Patrol {
-    next: (Offset, Part),
+    left: VecDeque<Beat>,
     at: u64,
     sum: u32,
-    /// A read is wanted, or out.
-    wanted: bool,
+    /// So much may be read before it is moved again.
+    allowed: u64,
+    /// A read is out.
     out: bool,
 }
 
@@ -64,6 +65,8 @@ impl Log {
             // Nothing more is written to it.
             self.roll();
         }
+        // From here on more is appended.
+        self.patrol();
     }
 
     /// What was read is not what was written, or could not be read at all.
@@ -80,71 +83,82 @@ impl Log {
         }
     }
 
-    /// Begins to read every sealed segment and its index, unless that is being done. [`Log::patrol_on`] moves it.
+    /// Begins to read every file that is written as far as it shall be, indexes included, unless that is being done. A segment
+    /// that is still appended to is read as far as it was written. [`Log::patrol_on`] moves it.
     pub fn patrol(&mut self) {
-        self.patrol.get_or_insert_default();
+        if self.patrol.is_none() {
+            self.patrol = Some(Patrol { left: self.beats(), ..Patrol::default() });
+        }
     }
 
     /// Other files took the place of those it read: it begins anew.
     pub(super) fn patrol_anew(&mut self) {
-        self.patrol = self.patrol.as_ref().map(|_| Patrol::default());
+        if self.patrol.take().is_some() {
+            self.patrol();
+        }
     }
 
-    /// Has the next piece read. False once there is nothing left to read.
+    fn beats(&self) -> VecDeque<Beat> {
+        let written = self.segments.iter().filter(|segment| segment.written == segment.len);
+        let files = written.flat_map(|segment| {
+            let records = segment.file.map(|file| Beat { file, len: segment.len, crc: segment.crc });
+            let index = match &segment.index {
+                Index::File(index) => Some(Beat { file: index.file, len: index.len, crc: index.crc }),
+                Index::Memory(_) => None,
+            };
+            records.into_iter().chain(index)
+        });
+        files.collect()
+    }
+
+    /// Has [`PATROL_BYTES`] more read, or as much as comes before it is called again. False once there is nothing left to read.
     pub fn patrol_on(&mut self) -> bool {
         if let Some(patrol) = &mut self.patrol {
-            patrol.wanted = true;
+            patrol.allowed = PATROL_BYTES;
         }
         self.patrol.is_some()
     }
 
     pub(super) fn want_patrol(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
-        let Some(patrol) = self.patrol.as_mut().filter(|patrol| patrol.wanted && !patrol.out) else { return };
-        let sealed = self.segments.iter().filter(|segment| segment.sealed && segment.written == segment.len);
-        let parts =
-            sealed.flat_map(|segment| parts(segment).map(|(part, file, len, _)| ((segment.base, part), file, len)));
-        let mut unread = parts.filter(|(part, file, _)| *part >= patrol.next && !self.damaged.contains_key(file));
-        let next = unread.next();
-        drop(unread);
-        let Some((part, file, len)) = next else {
-            self.patrol = None;
-            return;
-        };
-        if part > patrol.next {
-            (patrol.next, patrol.at, patrol.sum) = (part, 0, 0);
+        let Some(mut patrol) = self.patrol.take_if(|patrol| patrol.allowed > 0 && !patrol.out) else { return };
+        // A file that is no part of the log any more, or is known to be damaged, is not read.
+        while let Some(Beat { file, .. }) = patrol.left.front()
+            && (self.is_damaged(*file) || !self.files().any(|named| named == *file))
+        {
+            patrol.left.pop_front();
+            (patrol.at, patrol.sum) = (0, 0);
         }
-        let (at, len) = (patrol.at, PATROL_BYTES.min(len - patrol.at));
-        (patrol.wanted, patrol.out) = (false, true);
+        let Some(Beat { file, len, .. }) = patrol.left.front().copied() else { return };
+        let (at, len) = (patrol.at, patrol.allowed.min(len - patrol.at));
+        // What is empty is read, too.
+        patrol.allowed -= len.max(1);
+        patrol.out = true;
+        self.patrol = Some(patrol);
         self.reads.hold(file);
-        self.issue(Op::Patrol { file, part, len }, DiskCommand::Read { file, at, len }, out);
+        self.issue(Op::Patrol { file, len }, DiskCommand::Read { file, at, len }, out);
     }
 
-    pub(super) fn patrol_done(&mut self, file: FileId, part: (Offset, Part), len: u64, result: DiskResult) {
+    pub(super) fn patrol_done(&mut self, file: FileId, len: u64, result: DiskResult) {
         self.reads.release(file);
         let Some(patrol) = &mut self.patrol else { return };
         patrol.out = false;
-        let segment = self.segments.iter().find(|segment| segment.base == part.0);
-        let whole = segment.into_iter().flat_map(parts).find(|known| (known.0, known.1) == (part.1, file));
-        // Another file may have taken its place, or none.
-        let Some((_, _, whole, crc)) = whole.filter(|_| patrol.next == part) else { return };
+        // It may have begun anew, with other files.
+        let Some(beat) = patrol.left.front().copied().filter(|beat| beat.file == file) else { return };
         let error = match result.map(bytes_of) {
             Ok(bytes) => {
                 patrol.sum = crc32c::crc32c_append(patrol.sum, &bytes);
                 patrol.at += bytes.len() as u64;
-                if bytes.len() as u64 == len && patrol.at < whole {
+                if bytes.len() as u64 == len && patrol.at < beat.len {
                     return;
                 }
-                let same = bytes.len() as u64 == len && patrol.sum == crc;
+                let same = bytes.len() as u64 == len && patrol.sum == beat.crc;
                 let what = "its bytes are not those that were written".to_owned();
                 (!same).then_some(ReadError::Damaged { file, what })
             }
             Err(error) => Some(ReadError::Disk(error)),
         };
-        let next = match part {
-            (base, Part::Records) => (base, Part::Index),
-            (base, Part::Index) => (Offset(base.0 + 1), Part::Records),
-        };
-        (patrol.next, patrol.at, patrol.sum) = (next, 0, 0);
+        patrol.left.pop_front();
+        (patrol.at, patrol.sum) = (0, 0);
         if let Some(error) = error {
             self.suspect(file, &error);
         }
@@ -154,14 +168,4 @@ impl Log {
     pub(super) fn is_damaged(&self, file: FileId) -> bool {
         self.damaged.contains_key(&file)
     }
-}
-
-/// The files of a segment that lie on the disk: which part, the file, its length and CRC-32C.
-fn parts(segment: &Segment) -> impl Iterator<Item = (Part, FileId, u64, u32)> {
-    let records = segment.file.map(|file| (Part::Records, file, segment.len, segment.crc));
-    let index = match &segment.index {
-        Index::File(index) => Some((Part::Index, index.file, index.len, index.crc)),
-        Index::Memory(_) => None,
-    };
-    records.into_iter().chain(index)
 }

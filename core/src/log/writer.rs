@@ -6,7 +6,6 @@
 
 use bytes::Bytes;
 
-use super::damage::Part;
 use super::lend::CopyId;
 use super::read::ReadId;
 use super::segment::{Index, IndexFile, encode_index};
@@ -35,7 +34,7 @@ pub(super) enum Op {
     Remove,
     Read { id: ReadId, file: FileId },
     Copy { copy: CopyId, file: FileId, range: (u64, u64) },
-    Patrol { file: FileId, part: (Offset, Part), len: u64 },
+    Patrol { file: FileId, len: u64 },
 }
 
 /// The index file that is being written.
@@ -96,8 +95,8 @@ impl Log {
         }
         match op {
             Op::Copy { copy, file, range } => vec![self.copy_done(copy, file, range, result)],
-            Op::Patrol { file, part, len } => {
-                self.patrol_done(file, part, len, result);
+            Op::Patrol { file, len } => {
+                self.patrol_done(file, len, result);
                 Vec::new()
             }
             Op::Read { id, file } => self.read_done(id, file, result).into_iter().collect(),

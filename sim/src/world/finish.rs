@@ -19,6 +19,8 @@ const CLOSING: u64 = 4 * SECOND;
 const CLOSING_WRITES_MAX: u64 = 200;
 /// A broker that wrote nothing to its journal for so long has nothing to do.
 const RESTED: u64 = SECOND;
+/// Within that time after its start a broker has read all its files once: a run does not make more of them.
+const PATROLLED: u64 = 5 * SECOND;
 /// A run with fewer acknowledged records tested nothing.
 const ACKED_MIN: u64 = 100;
 
@@ -147,8 +149,11 @@ impl World {
             let node = NodeId(host.place + 1);
             let mut audit = process.broker.audit(|file| host.disk.content(file));
             // Where too few others hold it, nobody can make it again.
-            if host.rotten && (self.scenario.trials == 0 || self.board.is_thin()) {
+            if host.rotten && (self.scenario.trials == 0 || self.board.is_thin() || audit.patrols) {
                 audit.groups.iter_mut().for_each(|group| group.damage = None);
+            }
+            if audit.patrols && self.now > process.born + PATROLLED {
+                self.oracle.unread(host.place + 1);
             }
             self.oracle.audited(self.now, node, &audit);
             if stuck {

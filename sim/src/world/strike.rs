@@ -255,7 +255,7 @@ impl World {
     /// Kills a broker and damages its disk, unless a disk was damaged before: no more than one copy is lost.
     fn rot(&mut self, fault: &Fault, target: Target, what: Rotten, down: u64) {
         let place = self.resolve(target);
-        let spoilt = self.hosts.iter().any(|host| host.rotten || host.wiped > 0);
+        let spoilt = self.hosts.iter().any(|host| host.rotten && !host.healed || host.wiped > 0);
         if spoilt || self.board.is_thin() {
             return;
         }
@@ -285,17 +285,19 @@ impl World {
             Rotten::Segment => harm(FileKind::Segment),
             Rotten::Index => harm(FileKind::SegmentIndex),
         };
+        let harmless = harmed.is_none();
         if let Some(text) = harmed {
-            host.rotten = true;
+            (host.rotten, host.healed) = (true, false);
             self.plan_trials(place);
             self.struck(fault, Some(place));
             self.tell(Some(place), format!("on broker {}, {text}", place + 1));
             // Whoever sees that much missing may not want this disk any more.
-            if what == Rotten::Vanished && self.hosts[place as usize].crash_rng.per_mille(500) {
+            let odds = if self.scenario.trials > 0 { 250 } else { 500 };
+            if what == Rotten::Vanished && self.hosts[place as usize].crash_rng.per_mille(odds) {
                 return self.lose_or_replace(place, life);
             }
         }
-        if !self.hosts[place as usize].rotten {
+        if harmless {
             // There was no such file yet.
             self.rot_later(fault);
         }

@@ -39,8 +39,13 @@ impl World {
         if !healed {
             return self.queue.push(self.now + LOOK_EVERY, Happening::Trial { place, left });
         }
-        host.healed = true;
-        let mut rng = Rng::stream(self.scenario.seed, &[streams::TRIAL, left]);
+        let mut rng = Rng::stream(self.scenario.seed, &[streams::TRIAL, host.life]);
+        if !host.healed {
+            // What it says of the damage in files that it writes from now on counts, too.
+            host.healed = true;
+            let after = rng.between(10_000, 4 * SECOND);
+            return self.queue.push(self.now + after, Happening::Trial { place, left });
+        }
         let (power, down) = (rng.per_mille(500), rng.between(10_000, SECOND));
         self.tally.fault("trial");
         self.tell(Some(place), format!("fault: broker {}, which has healed, is started again", place + 1));
