@@ -102,14 +102,12 @@ pub enum Mutant {
     PatrolOnce,
     /// A base does not list the damaged blocks of the files that stay.
     DamageForgotten,
+    /// A vote counts in whatever term it arrives.
+    LateVoteCounts,
+    /// Entries of a former leader count in whatever term they arrive.
+    LateAppendCounts,
     /// A pledge counts without being the answer to a live question.
     StalePledge,
-    /// What came of a command of an earlier life is taken for the answer to one of this life.
-    AnyBoot,
-    /// A mark takes a joint configuration for the one it leads to.
-    MarkSettles,
-    /// A founder's charter is taken by who is not pledged to its disk.
-    CharterUnpledged,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -199,10 +197,9 @@ mod registry {
         (Mutant::SuspendedForEver, "suspended-for-ever", "that all groups are suspended is never taken back"),
         (Mutant::PatrolOnce, "patrol-once", "a patrol reads the first segment of a group only"),
         (Mutant::DamageForgotten, "damage-forgotten", "a base leaves out which blocks are damaged"),
+        (Mutant::LateVoteCounts, "late-vote-counts", "a vote counts in whatever term it arrives"),
+        (Mutant::LateAppendCounts, "late-append-counts", "entries count in whatever term they arrive"),
         (Mutant::StalePledge, "stale-pledge", "a pledge counts though nobody asked for it in this life"),
-        (Mutant::AnyBoot, "any-boot", "an answer to an earlier life is taken for its own"),
-        (Mutant::MarkSettles, "mark-settles", "a mark leaves out the outgoing half of a configuration"),
-        (Mutant::CharterUnpledged, "charter-unpledged", "a charter is taken without a pledge to its founder"),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.

@@ -282,7 +282,7 @@ fn draw_early(scenario: &Scenario, faults: &mut Vec<Timed>) {
 /// While the cluster waits for a late broker, one that has said its word loses its disk, and the founder is started again.
 fn draw_founding(scenario: &Scenario, faults: &mut Vec<Timed>) {
     let mut rng = Rng::stream(scenario.seed, &[streams::PLAN, FOUNDING]);
-    if scenario.held == 0 || scenario.late < LATE || scenario.voters < 3 || !rng.per_mille(700) {
+    if scenario.held == 0 || scenario.late < LATE || scenario.voters < 3 || !rng.per_mille(800) {
         return;
     }
     if rng.per_mille(300) {
@@ -293,7 +293,9 @@ fn draw_founding(scenario: &Scenario, faults: &mut Vec<Timed>) {
     }
     let at = scenario.spread + rng.between(SECOND / 5, SECOND);
     let target = Target::Node(rng.between(2, u64::from(scenario.voters)) as u32);
-    faults.push(Timed { at, fault: Fault::Wipe { target, down: rng.between(5_000, SECOND / 2) } });
+    // It is not back when the last voter comes: who believed its word founds a cluster on a disk that is gone.
+    let down = scenario.late + rng.between(SECOND, 3 * SECOND);
+    faults.push(Timed { at, fault: Fault::Wipe { target, down } });
     let at = at + rng.between(20_000, SECOND / 2);
     let down = rng.between(5_000, SECOND / 5);
     faults.push(Timed { at, fault: Fault::Power { target: Target::Node(1), down } });

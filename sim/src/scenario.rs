@@ -257,8 +257,8 @@ impl Scenario {
     fn draw_harm(&mut self) {
         let mut rng = Rng::stream(self.seed, &[streams::HARM, 1]);
         self.trials = rng.between(2, 4);
-        self.held = if rng.per_mille(700) { rng.between(4, 24) } else { 0 };
-        if self.held > 0 && self.voters > 2 && rng.per_mille(200) {
+        self.held = if rng.per_mille(800) { rng.between(4, 24) } else { 0 };
+        if self.held > 0 && self.voters > 2 && rng.per_mille(400) {
             // A cluster that waits for its last voter: what is said, and taken back, meanwhile is what counts.
             self.late = rng.between(LATE, 2 * LATE);
         }

@@ -200,16 +200,7 @@ impl Replica {
             // What it names is about to be replaced.
             return;
         }
-        let mut body = MarkBody { manifest: manifest.clone(), conf: self.conf.clone() };
-        if self.mutants.planted(Mutant::MarkSettles) {
-            let stay = self
-                .conf
-                .nodes
-                .iter()
-                .filter(|(_, id)| self.conf.voters.contains(id) || self.conf.learners.contains(id));
-            let seats: Vec<_> = stay.map(|(node, id)| (*node, *id, self.conf.voters.contains(id))).collect();
-            body.conf = Conf { asked: self.conf.asked, ..Conf::of(&seats) };
-        }
+        let body = MarkBody { manifest: manifest.clone(), conf: self.conf.clone() };
         let ticket =
             journal.mark(self.raft.id(), Mark { applied: applied.0, applied_term: applied.1, body: body.encode() });
         self.checkpoint = Checkpoint::Marking { ticket, applied };

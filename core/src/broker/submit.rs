@@ -14,7 +14,6 @@ use crate::controller::command::{Command, Origin, RegisterBroker};
 use crate::controller::image::{Applied, Rejection};
 use crate::effect::Effects;
 use crate::id::{DirectoryId, GroupId};
-use crate::mutants::Mutant;
 use crate::rng::mix;
 use crate::time::{Duration, Instant};
 
@@ -150,8 +149,7 @@ impl Broker {
             Ok(Applied::ProducerIds { .. }) | Err(_) => {}
         }
         let Some(origin) = origin else { return };
-        let any_boot = self.config.mutants.planted(Mutant::AnyBoot);
-        if origin.node != self.config.node || (origin.boot != self.boot.counter && !any_boot) {
+        if (origin.node, origin.boot) != (self.config.node, self.boot.counter) {
             return;
         }
         if let Some(submission) = self.submissions.open.remove(&origin.sequence) {

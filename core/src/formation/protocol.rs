@@ -185,7 +185,7 @@ impl Formation {
                 // members do, those that founded the cluster and those that were admitted since.
                 let passed_on = charter.founder != directory;
                 let pledged = matches!(&self.record, Some(Record::Pledge(own)) if own.founder == charter.founder);
-                if !passed_on && !pledged && !self.setup.mutants.planted(Mutant::CharterUnpledged) {
+                if !passed_on && !pledged {
                     return;
                 }
                 if passed_on {

@@ -175,7 +175,7 @@ impl World {
                         self.tally.leader_changes += 1;
                     }
                     self.plot(place, 10);
-                    self.counted(Kind::Vote(*group), None);
+                    self.counted(Kind::Ack(*group), Some(place));
                     self.counted(Kind::HandOver(*group), None);
                     self.slow_start();
                     self.tell(
@@ -230,11 +230,9 @@ impl World {
                 Event::Note(text) | Event::Progress(text) => {
                     self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
                 }
-                Event::Recovered { .. }
-                | Event::Appended { .. }
-                | Event::Persisted { .. }
-                | Event::HardStatePersisted { .. }
-                | Event::Serving { .. } => {}
+                Event::Recovered { .. } | Event::Appended { .. } | Event::Persisted { .. } | Event::Serving { .. } => {}
+                // Whoever votes may campaign: what was said to an earlier campaign of it comes now.
+                Event::HardStatePersisted { group, .. } => self.counted(Kind::Vote(*group), Some(place)),
                 Event::Applied { group, .. } => {
                     if *group == GroupId::CONTROLLER {
                         self.counted(Kind::Command, Some(place));

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Members(GroupId),
     /// A vote, or its answer.
     Vote(GroupId),
+    /// What a follower says that it holds.
+    Ack(GroupId),
     /// A leader asks for its succession.
     HandOver(GroupId),
     /// Files of a checkpoint.
@@ -107,6 +109,7 @@ fn kind(envelope: &Envelope) -> Option<(Kind, u64)> {
         }
         MessageKind::Vote | MessageKind::VoteResponse => Some((Kind::Vote(message.group), 200)),
         MessageKind::TimeoutNow => Some((Kind::HandOver(message.group), 700)),
+        MessageKind::AppendResponse if !message.raft.reject => Some((Kind::Ack(message.group), 30)),
         MessageKind::AppendResponse
         | MessageKind::Heartbeat
         | MessageKind::HeartbeatResponse
@@ -141,7 +144,7 @@ impl World {
             Kind::Formation => 700,
             Kind::Command => 300,
             Kind::Members(_) => 500,
-            Kind::Vote(_) => 300,
+            Kind::Vote(_) | Kind::Ack(_) => 500,
             Kind::HandOver(_) => 500,
             Kind::Copy(_) => 600,
         };

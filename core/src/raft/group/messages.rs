@@ -23,7 +23,15 @@ impl Group {
             return Ok(());
         }
         let leading = self.is_elected().then(|| self.term());
-        let message = fence::inward(raft, from, to, self.last(), leading)?;
+        let mut message = fence::inward(raft, from, to, self.last(), leading)?;
+        let late = match message.get_msg_type() {
+            MessageType::MsgRequestVoteResponse => self.setup.mutants.planted(Mutant::LateVoteCounts),
+            MessageType::MsgAppend => self.setup.mutants.planted(Mutant::LateAppendCounts),
+            _ => false,
+        };
+        if late {
+            message.term = self.raw.raft.term;
+        }
         // What a member is known to hold it can not refuse: a late answer to an earlier probe would send the crate looking for
         // entries that were let go of.
         let matched = self.raw.raft.prs().get(from.0).map_or(0, |progress| progress.matched);
