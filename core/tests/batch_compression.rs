@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tidelog_core::id::Offset;
 use tidelog_core::kafka::ErrorCode;
 use tidelog_core::kafka::batch::{Builder, Check, Compression, find_timestamp, validate, views};
-use tidelog_core::kafka::compress::{Error, decompress};
+use tidelog_core::kafka::compress::{Error, decompress, unfold};
 use tidelog_core::time::Timestamp;
 
 const CODECS: [Compression; 5] =
@@ -242,5 +242,74 @@ fn a_compressed_batch_that_lies_about_its_records_is_refused() {
             bytes[17..21].copy_from_slice(&crc.to_be_bytes());
             assert_eq!(validate(Some(bytes.freeze())).unwrap_err(), ErrorCode::InvalidRecord, "{codec:?} {count}");
         }
+    }
+}
+
+/// What producers write is taken, by the strict judge as well.
+#[test]
+fn whole_frames_are_taken() {
+    let content = numbers();
+    for (codec, payload) in [
+        (Compression::Gzip, gzip(&content)),
+        (Compression::Snappy, snappy(&content)),
+        (Compression::Snappy, xerial(&content, 50)),
+        (Compression::Lz4, lz4(&content)),
+        (Compression::Zstd, zstd_raw(&content)),
+        (Compression::Zstd, unhex(ZSTD_NUMBERS)),
+    ] {
+        assert_eq!(unfold(codec, &payload, content.len()), Ok(content.clone()), "{codec:?}");
+        assert_eq!(unfold(codec, &payload, content.len() - 1), Err(Error::TooLarge(content.len() - 1)), "{codec:?}");
+    }
+}
+
+/// Each of these some client library stops at, and some decoder shrugs at.
+#[test]
+fn what_some_client_can_not_read_is_refused() {
+    let content = numbers();
+    let joined = |first: &[u8], second: &[u8]| [first, second].concat();
+    let spoilt = |mut payload: Vec<u8>, at: usize, with: u8| {
+        payload[at] ^= with;
+        payload
+    };
+    let (gz, lz, zs, xe) = (gzip(&content), lz4(&content), unhex(ZSTD_NUMBERS), xerial(&content, 50));
+    // One record, stored, in LZ4 with a checksum of the content, and in zstd with one.
+    let stored = b"\x04\x22\x4d\x18\x64\x40\xa7\x02\0\0\x80ab\0\0\0\0";
+    let with_sum = joined(stored, &twox_hash::XxHash32::oneshot(0, b"ab").to_le_bytes());
+    assert_eq!(unfold(Compression::Lz4, &with_sum, 2), Ok(b"ab".to_vec()));
+    let frame = b"\x28\xb5\x2f\xfd\x24\x02\x11\0\0ab";
+    let summed = joined(frame, &(twox_hash::XxHash64::oneshot(0, b"ab") as u32).to_le_bytes());
+    assert_eq!(unfold(Compression::Zstd, &summed, 2), Ok(b"ab".to_vec()));
+    let skippable = b"\x50\x2a\x4d\x18\x01\0\0\0x";
+    for (what, codec, payload) in [
+        ("gzip: another CRC", Compression::Gzip, spoilt(gz.clone(), gz.len() - 8, 1)),
+        ("gzip: another length", Compression::Gzip, spoilt(gz.clone(), gz.len() - 4, 1)),
+        ("gzip: no trailer", Compression::Gzip, gz[..gz.len() - 8].to_vec()),
+        ("gzip: a reserved flag", Compression::Gzip, spoilt(gz.clone(), 3, 0x80)),
+        ("gzip: bytes behind the member", Compression::Gzip, joined(&gz, b"\0")),
+        ("gzip: two members", Compression::Gzip, joined(&gz, &gz)),
+        ("xerial: another version", Compression::Snappy, spoilt(xe.clone(), 11, 3)),
+        ("xerial: another compatible version", Compression::Snappy, spoilt(xe.clone(), 15, 3)),
+        ("xerial: two streams", Compression::Snappy, joined(&xe, &xe)),
+        ("xerial: an empty block", Compression::Snappy, joined(&xe, b"\0\0\0\x01\0")),
+        ("xerial: nothing in it", Compression::Snappy, xe[..16].to_vec()),
+        ("snappy: bytes behind the block", Compression::Snappy, joined(&snappy(&content), b"\0")),
+        ("LZ4: no end mark", Compression::Lz4, lz[..lz.len() - 4].to_vec()),
+        ("LZ4: half an end mark", Compression::Lz4, lz[..lz.len() - 2].to_vec()),
+        ("LZ4: the header's checksum", Compression::Lz4, spoilt(lz.clone(), 6, 1)),
+        ("LZ4: the content's checksum", Compression::Lz4, spoilt(with_sum.clone(), with_sum.len() - 1, 1)),
+        ("LZ4: no content checksum", Compression::Lz4, stored.to_vec()),
+        ("LZ4: two frames", Compression::Lz4, joined(&lz, &lz)),
+        ("LZ4: bytes behind the frame", Compression::Lz4, joined(&lz, b"\0\0\0\0")),
+        ("zstd: the content's checksum", Compression::Zstd, spoilt(summed.clone(), summed.len() - 1, 1)),
+        ("zstd: no checksum", Compression::Zstd, frame.to_vec()),
+        ("zstd: a reserved bit", Compression::Zstd, spoilt(summed.clone(), 4, 0b1000)),
+        ("zstd: another content size", Compression::Zstd, spoilt(summed.clone(), 5, 1)),
+        ("zstd: two frames", Compression::Zstd, joined(&zs, &zs)),
+        ("zstd: a skippable frame first", Compression::Zstd, joined(skippable, &zs)),
+        ("zstd: a skippable frame behind", Compression::Zstd, joined(&zs, skippable)),
+        ("zstd: a window of a gibibyte", Compression::Zstd, b"\x28\xb5\x2f\xfd\0\xa0\x11\0\0ab".to_vec()),
+    ] {
+        let verdict = unfold(codec, &payload, 1 << 20);
+        assert!(matches!(verdict, Err(Error::Malformed(_))), "{what}: {verdict:?}");
     }
 }

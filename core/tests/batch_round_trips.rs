@@ -199,11 +199,17 @@ fn another_implementation_agrees() {
 
 #[test]
 fn nothing_and_garbage_are_corrupt() {
-    assert_eq!(validate(None), Err(ErrorCode::CorruptMessage));
-    assert_eq!(refused(Bytes::new()), ErrorCode::CorruptMessage);
-    assert_eq!(refused(Bytes::from_static(&[9; 80])), ErrorCode::CorruptMessage);
+    // No batch at all, or less than one.
+    assert_eq!(validate(None), Err(ErrorCode::InvalidRecord));
+    assert_eq!(refused(Bytes::new()), ErrorCode::InvalidRecord);
+    assert_eq!(refused(Bytes::from_static(&[9; 11])), ErrorCode::InvalidRecord);
+    assert_eq!(refused(Bytes::from_static(&[9; 80])), ErrorCode::InvalidRecord);
+    assert_eq!(
+        refused(Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 2, 2, 2, 2, 2, 2])),
+        ErrorCode::CorruptMessage
+    );
     let batch = simple(&[1]);
-    assert_eq!(refused(batch.slice(..batch.len() - 1)), ErrorCode::CorruptMessage);
+    assert_eq!(refused(batch.slice(..batch.len() - 1)), ErrorCode::InvalidRecord);
     let mut shorter = BytesMut::from(&batch[..]);
     shorter[8..12].copy_from_slice(&48_i32.to_be_bytes());
     assert_eq!(refused(shorter.freeze()), ErrorCode::CorruptMessage);

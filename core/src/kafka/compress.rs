@@ -7,6 +7,10 @@ use std::io::{self, Read};
 
 use super::batch::Compression;
 
+mod strict;
+
+pub use strict::unfold;
+
 /// Why a payload does not unfold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Error {
@@ -27,7 +31,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Unfolds `payload`, to at most `limit` bytes.
+/// Unfolds `payload`, to at most `limit` bytes: what is kept, or comes from other brokers, as far as it can be read. What a producer
+/// sends is judged by [`unfold`].
 ///
 /// # Errors
 /// [`Error::TooLarge`] if there is more, [`Error::Malformed`] if the codec can not read it.

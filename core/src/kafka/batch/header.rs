@@ -13,6 +13,8 @@ pub const HEADER_BYTES: usize = 61;
 pub(super) const LENGTH_EXCLUDES: usize = 12;
 /// Where the CRC begins to cover.
 pub(super) const CRC_FROM: usize = 21;
+/// Where a batch says how many bytes follow this field.
+pub(super) const LENGTH_AT: usize = 8;
 /// Where the magic byte is, in every format of message there ever was.
 pub(super) const MAGIC_AT: usize = 16;
 /// The producer id of a batch without one.

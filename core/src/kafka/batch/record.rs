@@ -26,6 +26,8 @@ pub struct Record {
 /// One record as it lies in the payload. Reading it has walked all of it, its headers included.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RawRecord<'a> {
+    /// None are defined.
+    pub(super) attributes: u8,
     pub(super) timestamp_delta: i64,
     pub(super) offset_delta: i32,
     pub(super) key: Option<&'a [u8]>,
@@ -136,7 +138,7 @@ impl<'a> Reader<'a> {
     fn record(&mut self) -> Result<RawRecord<'a>, Damage> {
         let len = usize::try_from(self.varint()?).map_err(|_| Damage::Record("its length is negative"))?;
         let mut inner = Reader(self.take(len)?);
-        inner.byte()?; // Attributes: none are defined.
+        let attributes = inner.byte()?;
         let timestamp_delta = inner.varlong()?;
         let offset_delta = inner.varint()?;
         let key = inner.nullable()?;
@@ -153,7 +155,7 @@ impl<'a> Reader<'a> {
         if !inner.0.is_empty() {
             return Err(Damage::Record("it is longer than its fields"));
         }
-        Ok(RawRecord { timestamp_delta, offset_delta, key, value, header_count, headers })
+        Ok(RawRecord { attributes, timestamp_delta, offset_delta, key, value, header_count, headers })
     }
 }
 

@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::header::{Compression, Damage, HEADER_BYTES, Header, MAGIC_AT, NO_PRODUCER};
+use super::header::{Compression, Damage, HEADER_BYTES, Header, LENGTH_AT, MAGIC_AT, NO_PRODUCER};
 use super::record::Records;
 use super::stored::Stored;
 use crate::id::{Offset, ProducerId};
-use crate::kafka::compress::decompress;
+use crate::kafka::compress::unfold;
 use crate::kafka::errors::ErrorCode;
 use crate::limits::DECOMPRESSED_BYTES_MAX;
 use crate::time::Timestamp;
@@ -29,18 +29,16 @@ pub struct Batch {
 /// about its records, would otherwise be found by every consumer. It is kept as it was sent.
 ///
 /// # Errors
-/// The code a Kafka broker answers: `CorruptMessage` for no batch at all, a wrong length or CRC; `UnsupportedForMessageFormat`
+/// The code a Kafka broker answers: `InvalidRecord` for no batch at all, `CorruptMessage` for an impossible length or a wrong CRC; `UnsupportedForMessageFormat`
 /// for magic 0 and 1; `UnsupportedCompressionType` for an unknown codec; `InvalidTimestamp` if the client claims the
 /// broker's timestamp; `InvalidRecord` for everything else, a second batch included.
 pub fn validate(records: Option<Bytes>) -> Result<Batch, ErrorCode> {
-    let bytes = records.ok_or(ErrorCode::CorruptMessage)?;
+    let bytes = records.ok_or(ErrorCode::InvalidRecord)?;
     if matches!(bytes.get(MAGIC_AT), Some(0 | 1)) {
         return Err(ErrorCode::UnsupportedForMessageFormat);
     }
+    begins(&bytes)?;
     let header = Header::read(&bytes).map_err(|damage| error_of(&damage))?;
-    if header.total_bytes() > bytes.len() {
-        return Err(ErrorCode::CorruptMessage);
-    }
     // KIP-98: from Produce 3 on exactly one batch for each partition.
     if header.total_bytes() < bytes.len() {
         return Err(ErrorCode::InvalidRecord);
@@ -51,7 +49,7 @@ pub fn validate(records: Option<Bytes>) -> Result<Batch, ErrorCode> {
     let max_timestamp = match header.compression {
         Compression::None => walk(&header, batch.payload()),
         codec @ (Compression::Gzip | Compression::Snappy | Compression::Lz4 | Compression::Zstd) => {
-            let payload = decompress(codec, batch.payload(), DECOMPRESSED_BYTES_MAX)
+            let payload = unfold(codec, batch.payload(), DECOMPRESSED_BYTES_MAX)
                 .map_err(|error| error_of(&Damage::Compressed(error)))?;
             walk(&header, &payload)
         }
@@ -64,6 +62,22 @@ pub fn validate(records: Option<Bytes>) -> Result<Batch, ErrorCode> {
     }
 }
 
+/// Whether there is a batch at all, as Kafka's `ByteBufferLogInputStream` looks for one: its length is that of something, and not more
+/// than there is.
+fn begins(bytes: &[u8]) -> Result<(), ErrorCode> {
+    /// The least that a batch of any format claims behind its offset and length.
+    const BATCH_LENGTH_MIN: i32 = 14;
+    let Some(length) = bytes.get(LENGTH_AT..).and_then(|rest| rest.first_chunk()) else {
+        return Err(ErrorCode::InvalidRecord);
+    };
+    let length = i32::from_be_bytes(*length);
+    if length < BATCH_LENGTH_MIN {
+        return Err(ErrorCode::CorruptMessage);
+    }
+    let there = bytes.len() > MAGIC_AT && bytes.len() - LENGTH_AT - 4 >= length.unsigned_abs() as usize;
+    if there { Ok(()) } else { Err(ErrorCode::InvalidRecord) }
+}
+
 fn error_of(damage: &Damage) -> ErrorCode {
     match damage {
         Damage::Short | Damage::Length(_) | Damage::Magic(_) | Damage::Crc { .. } => ErrorCode::CorruptMessage,
@@ -72,11 +86,17 @@ fn error_of(damage: &Damage) -> ErrorCode {
     }
 }
 
+/// kafka-python reads the attributes of a record as a varint: beyond this, everything behind them would be something else to it.
+const ATTRIBUTES_MAX: u8 = 127;
+
 /// Walks every record; gives the largest timestamp.
 fn walk(header: &Header, payload: &[u8]) -> Result<i64, Damage> {
     let mut max_timestamp = i64::MIN;
     for (expected_delta, record) in (0..).zip(Records::new(payload, header.record_count)) {
         let record = record?;
+        if record.attributes > ATTRIBUTES_MAX {
+            return Err(Damage::Record("its attributes are not one byte to every client"));
+        }
         if record.offset_delta != expected_delta {
             return Err(Damage::Record("offset deltas are not consecutive"));
         }
