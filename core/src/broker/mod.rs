@@ -5,7 +5,7 @@
 //! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
 //! [`produce`] (with [`turned_away`]), [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
 //! those whose files are damaged, [`suspended`] gives up what a damaged journal lost, [`preferred`] gives leadership back,
-//! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
+//! [`submit`] talks to the controller, [`waits`] asserts that nobody waits in vain, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
 mod audit;
@@ -30,6 +30,7 @@ mod submit;
 mod suspended;
 mod turn;
 mod turned_away;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,6 +143,7 @@ struct Route {
 ///
 /// - every disk operation has one owner and is answered once
 /// - a request is in at most one call; a call answers its request once
+/// - whoever waits is registered with what will wake it, and its deadline is armed
 #[derive(Debug)]
 pub struct Broker {
     config: Config,
@@ -683,6 +685,7 @@ impl Broker {
         for (deadline, call) in &self.deadlines {
             assert!(self.calls.contains_key(call), "a deadline at {deadline:?} belongs to a call");
         }
+        self.check_waits();
         if let Some(image) = self.image() {
             image.check();
             if matches!(self.phase, Phase::Halted) {

@@ -52,6 +52,11 @@ impl Pressure {
         self.checkpointing = self.checkpointing - u64::from(before.checkpointing) + u64::from(now.checkpointing);
     }
 
+    /// Whether connections that produce are to be muted.
+    pub(super) fn holding(&self) -> bool {
+        self.holding
+    }
+
     pub(super) fn check(&self) {
         let unwritten: u64 = self.loads.values().map(|load| load.unwritten_bytes).sum();
         assert_eq!(unwritten, self.unwritten_bytes, "the loads of groups add up");

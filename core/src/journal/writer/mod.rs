@@ -218,6 +218,11 @@ impl Writer {
         self.is_open() && self.in_flight.is_none() && self.eager == 0 && !self.sealed && !self.seal_wanted
     }
 
+    pub(super) fn is_stalled(&self) -> bool {
+        let wanted = self.eager > 0 || self.seal_wanted || self.current.is_none();
+        wanted && self.in_flight.is_none() && self.preparing.is_none() && !self.full
+    }
+
     pub(super) fn needed(&self) -> usize {
         self.table.sequences().filter(|sequence| Some(*sequence) != self.current).count() + 1
     }
