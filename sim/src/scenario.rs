@@ -2,6 +2,12 @@
 //!
 //! Swarm testing: each seed leaves some faults and features out, so that rare combinations are not always drowned.
 
+mod alone;
+mod ending;
+mod patience;
+
+pub use ending::Act;
+pub use patience::Patience;
 use serde::{Deserialize, Serialize};
 use tidelog_core::broker::Settings;
 use tidelog_core::rng::Rng;
@@ -42,6 +48,12 @@ pub struct Scenario {
     pub sizes: Sizes,
     /// How often each fault strikes.
     pub rates: Rates,
+    /// Who waits for answers, however long they take.
+    #[serde(default)]
+    pub patience: Patience,
+    /// What happens after the heal, before everything is read.
+    #[serde(default)]
+    pub ending: Vec<Act>,
 }
 
 /// A topic.
@@ -201,6 +213,8 @@ impl Scenario {
             consumers,
             sizes: draw_sizes(rng),
             rates: draw_rates(rng),
+            patience: Patience::default(),
+            ending: Vec::new(),
         };
         let lossless = scenario.rates.rot == 0 && scenario.rates.wipe == 0;
         if lossless && start.per_mille(120) {
@@ -230,6 +244,9 @@ impl Scenario {
                 topic.min_insync = 3;
             }
         }
+        scenario.draw_alone();
+        scenario.patience = Patience::draw(seed, scenario.clients());
+        scenario.ending = ending::draw(seed, scenario.brokers);
         scenario
     }
 

@@ -30,5 +30,13 @@ pub(crate) const START: u64 = 14;
 pub(crate) const LOST: u64 = 15;
 /// Power losses in the worst moments: `[AMBUSH]`.
 pub(crate) const AMBUSH: u64 = 13;
+/// Which clients wait for answers, however long they take: `[PATIENCE]`.
+pub(crate) const PATIENCE: u64 = 30;
+/// What happens after the heal: `[ENDING]`.
+pub(crate) const ENDING: u64 = 31;
+/// Which runs are of one broker: `[ALONE]`.
+pub(crate) const ALONE: u64 = 32;
+/// The clients of the acts after the heal: `[ACTORS, act]`.
+pub(crate) const ACTORS: u64 = 33;
 /// Power losses while a formation file is written: `[WORD]`.
 pub(crate) const WORD: u64 = 16;

@@ -5,6 +5,7 @@
 
 mod brokers;
 mod clients;
+mod epilogue;
 mod finish;
 mod strike;
 
@@ -97,6 +98,8 @@ enum Phase {
     Chaos,
     /// Everything is healed; clients finish what they began.
     Settling { deadline: u64, quiet_from: u64 },
+    /// Acts whose time is measured.
+    Ending,
     /// Fresh consumers read everything.
     Reading { deadline: u64 },
     /// Everything is read; what brokers still owe they have a while to give.
@@ -135,6 +138,8 @@ pub struct World {
     wishes: Vec<client::Effect>,
     since_check: u32,
     owed: Owed,
+    ending: epilogue::Ending,
+    mutants: Mutants,
 }
 
 /// Every so many steps of a broker all of its invariants are asserted, whatever it touched.
@@ -171,6 +176,8 @@ impl World {
             wishes: Vec::new(),
             since_check: 0,
             owed: Owed::new(),
+            ending: epilogue::Ending::default(),
+            mutants: options.mutants,
             scenario,
             plan,
         };
@@ -206,7 +213,7 @@ impl World {
         self.clients.push(Client {
             life: 0,
             down: false,
-            client: client::Client::new(program.config()),
+            client: client::Client::new(client::Config { mutants: self.mutants, ..program.config() }),
             program,
             clock,
             alarm: Alarm::default(),

@@ -18,6 +18,7 @@ use crate::kafka::messages::{
     InitProducerIdResponse, MetadataRequest,
 };
 use crate::kafka::{ErrorCode, api_versions_response};
+use crate::mutants::Mutant;
 use crate::time::{Duration, Instant};
 
 /// What a command was sent for.
@@ -298,7 +299,7 @@ impl Broker {
                 self.auto_creating.remove(&name);
             }
             Purpose::ProducerIds => {
-                self.producer_ids.asked = false;
+                self.producer_ids.asked = self.config.mutants.planted(Mutant::IdsAskedOnce);
                 self.give_producer_ids(out);
             }
         }

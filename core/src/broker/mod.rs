@@ -368,11 +368,17 @@ impl Broker {
             self.journal().retry();
         }
         if let Some(deadline) = self.stopping
-            && (now.mono >= deadline || !self.hand_over(out))
+            && (now.mono >= deadline || self.may_end(out))
         {
             return self.halt(Halt::Stopped, out);
         }
         self.ask(out);
+    }
+
+    /// Whether a broker that is to end may do so before its time is up.
+    fn may_end(&mut self, out: &mut Effects) -> bool {
+        let mutants = self.config.mutants;
+        mutants.planted(Mutant::StopKeepsLeading) || (!self.hand_over(out) && !mutants.planted(Mutant::StopLingers))
     }
 
     /// Hands over what this broker leads, wherever somebody can take it. False once there is nothing left to hand over.
@@ -594,6 +600,12 @@ impl Broker {
         Some((topic.id, topic.partitions.iter().map(|partition| partition.group).collect()))
     }
 
+    /// The broker that should lead a partition: the one of its first replica, as far as this broker knows. For those who watch.
+    pub fn home(&self, group: GroupId) -> Option<NodeId> {
+        let (.., partition) = self.image()?.partition_of(group)?;
+        partition.replicas.first().map(|(node, _)| *node)
+    }
+
     /// The state of the broker at this moment.
     pub fn status(&self) -> Status {
         let groups = self.replicas.values().map(|replica| {
@@ -603,6 +615,7 @@ impl Broker {
                 replica: raft.replica(),
                 serving: raft.serving(),
                 leading: raft.leading(),
+                votes: raft.votes(),
                 leader: raft.leader().map_or_else(Default::default, |(_, replica)| replica),
                 term: raft.term(),
                 commit: raft.commit(),

@@ -12,6 +12,7 @@ use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{ConnId, GroupId};
 use crate::marks;
+use crate::mutants::Mutant;
 use crate::time::Duration;
 
 /// A disk that was not seen to be full for so long, while it was tried again and again, has room.
@@ -82,7 +83,7 @@ impl Broker {
             self.disk_full = None;
             out.event(Event::Progress("there is room on the disk again".into()));
         }
-        if self.pressure.holding && !holding {
+        if self.pressure.holding && !holding && !self.config.mutants.planted(Mutant::HeldForEver) {
             self.sessions.release_held(out);
         }
         self.pressure.holding = holding;

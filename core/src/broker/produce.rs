@@ -230,7 +230,7 @@ impl Broker {
                         let quorum = replica.raft.voters() / 2 + 1;
                         if needed <= quorum || replica.raft.holders(index) >= needed {
                             *slot = Slot::Done(Ok(placed));
-                        } else {
+                        } else if !self.config.mutants.planted(Mutant::ThinForgotten) {
                             self.thin.insert(call);
                         }
                     }

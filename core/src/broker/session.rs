@@ -161,7 +161,11 @@ impl Sessions {
     pub(super) fn check(&self) {
         assert!(self.held.iter().all(|conn| self.open.contains_key(conn)), "who is held back is connected");
         for (conn, session) in &self.open {
-            assert_eq!(session.held, self.held.contains(conn), "who is held back is among those that will be let go on");
+            assert_eq!(
+                session.held,
+                self.held.contains(conn),
+                "who is held back is among those that will be let go on"
+            );
             let held: u64 = session.waiting.iter().map(|waiting| waiting.bytes).sum();
             assert_eq!(session.bytes, held, "bytes of a connection add up");
             assert!(

@@ -38,7 +38,10 @@ impl Broker {
     pub(super) fn check_waits(&self) {
         if !matches!(self.phase, Phase::Running) {
             let unasked = self.parked.values().find(|parked| parked.restoring && !parked.machine.log.is_restoring());
-            assert!(unasked.is_none() || matches!(self.phase, Phase::Halted), "a state that is waited for is being read");
+            assert!(
+                unasked.is_none() || matches!(self.phase, Phase::Halted),
+                "a state that is waited for is being read"
+            );
             return;
         }
         let tokens: BTreeSet<Token> = self.replicas.values().flat_map(|replica| replica.raft.open_tokens()).collect();

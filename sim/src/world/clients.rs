@@ -183,7 +183,7 @@ impl World {
         who.down = true;
         let life = who.life;
         let config = who.program.restarted(life);
-        who.client = client::Client::new(config);
+        who.client = client::Client::new(client::Config { mutants: self.mutants, ..config });
         who.alarm = Alarm::default();
         who.thinks = Alarm::default();
         let wires: Vec<u64> = std::mem::take(&mut who.wires).into_values().collect();

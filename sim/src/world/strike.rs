@@ -198,7 +198,7 @@ impl World {
     }
 
     /// Whom a fault strikes now.
-    fn resolve(&self, target: Target) -> u32 {
+    pub(super) fn resolve(&self, target: Target) -> u32 {
         let brokers = self.scenario.brokers;
         match target {
             Target::Node(node) => node.saturating_sub(1) % brokers,
