@@ -120,6 +120,10 @@ pub enum Mutant {
     IdleLeadersSilent,
     /// A sealed journal is sealed again and again.
     SealsAgain,
+    /// Who makes a topic is answered when its time is up.
+    CreateWaitsOut,
+    /// A fetch that finds nothing is answered at once.
+    FetchDoesNotWait,
     /// The tombstones of deleted topics are not part of a checkpoint of the metadata.
     TombstonesUnsaved,
 }
@@ -220,6 +224,8 @@ mod registry {
         (Mutant::NoWakeWhenIdle, "no-wake-when-idle", "an idle broker asks for no wake"),
         (Mutant::IdleLeadersSilent, "idle-leaders-silent", "a leader with nothing new is silent"),
         (Mutant::SealsAgain, "seals-again", "a sealed journal is sealed again"),
+        (Mutant::CreateWaitsOut, "create-waits-out", "a creation is answered when its time is up"),
+        (Mutant::FetchDoesNotWait, "fetch-does-not-wait", "a fetch that finds nothing does not wait"),
         (Mutant::TombstonesUnsaved, "tombstones-unsaved", "a checkpoint leaves out deleted topics"),
     ];
 

@@ -58,7 +58,7 @@ fn a_fetch_that_was_early_waits_as_long_as_its_client_wants() {
     house.pass(house.settings.request_timeout);
     house.pass(Duration::from_secs(1));
     assert!(!answered(&house, reads), "it has time: {:?}", house.answers);
-    house.produce(leader, writes, "t", batch(None, &["y"], 1));
+    house.send(leader, writes, 11, &requests::produce("t", batch(None, &["y"], 1)));
     assert!(answered(&house, reads));
 }
 

@@ -38,5 +38,7 @@ pub(crate) const ENDING: u64 = 31;
 pub(crate) const ALONE: u64 = 32;
 /// The clients of the acts after the heal: `[ACTORS, act]`.
 pub(crate) const ACTORS: u64 = 33;
+/// Disks that are slow while a topic is deleted: `[SLOW_DELETION]`.
+pub(crate) const SLOW_DELETION: u64 = 34;
 /// Power losses while a formation file is written: `[WORD]`.
 pub(crate) const WORD: u64 = 16;

@@ -3,6 +3,7 @@
 mod admin;
 mod consumer;
 mod listener;
+mod manager;
 mod operator;
 mod prober;
 mod producer;
@@ -74,6 +75,15 @@ pub(crate) fn act_prober(scenario: &Scenario, act: usize) -> Box<dyn Program> {
     let mut config = client_config(scenario, "prober", &mut rng);
     scenario.patience.lend(&mut config);
     Box::new(prober::Prober::new(config))
+}
+
+/// The operator of an act after the heal.
+pub(crate) fn manager(scenario: &Scenario, act: usize) -> Box<dyn Program> {
+    let mut rng = Rng::stream(scenario.seed, &[streams::ACTORS, act as u64, 3]);
+    let mut config = client_config(scenario, "manager", &mut rng);
+    scenario.patience.lend(&mut config);
+    let replication = scenario.brokers.min(3) as i16;
+    Box::new(manager::Manager::new(config, format!("act-{act}"), replication))
 }
 
 /// The consumer of an act after the heal: it waits for what comes, in fetches as long as `wait`.

@@ -328,7 +328,8 @@ impl Broker {
                 complete.push(*id);
             }
         }
-        for id in complete {
+        let waits_out = self.config.mutants.planted(Mutant::CreateWaitsOut);
+        for id in complete.into_iter().filter(|_| !waits_out) {
             self.finish_admin(id, out);
         }
         for id in admitted {

@@ -348,7 +348,8 @@ impl Broker {
         }
         let bytes: u64 = call.slots.iter().map(Slot::bytes).sum();
         let verdict = call.slots.iter().any(|slot| slot.error != ErrorCode::None || slot.diverging.is_some());
-        if bytes >= call.min_bytes || verdict || now >= call.deadline || call.slots.is_empty() {
+        let hasty = self.config.mutants.planted(Mutant::FetchDoesNotWait);
+        if hasty || bytes >= call.min_bytes || verdict || now >= call.deadline || call.slots.is_empty() {
             return self.finish_fetch(id, out);
         }
         if call.moved {

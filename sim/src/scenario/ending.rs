@@ -20,6 +20,8 @@ pub enum Act {
     Stop { target: Target, down: u64 },
     /// `target` is killed, and started again after `down`; a fresh producer writes meanwhile.
     Kill { target: Target, down: u64 },
+    /// A topic is made, written to, and deleted.
+    Manage,
     /// For so long there are no clients.
     Silence { lasts: u64 },
 }
@@ -41,6 +43,9 @@ pub(super) fn draw(seed: u64, brokers: u32) -> Vec<Act> {
     }
     if rng.per_mille(350) {
         acts.push(Act::Kill { target: leader(&mut rng), down: rng.between(SECOND, 3 * SECOND) });
+    }
+    if rng.per_mille(350) {
+        acts.push(Act::Manage);
     }
     if rng.per_mille(400) || acts.is_empty() {
         acts.push(Act::Silence { lasts: 20 * SECOND });

@@ -18,6 +18,9 @@ const DELIVERY_TIMEOUT: u64 = 120 * SECOND;
 /// A patient client asks for metadata when it has to, and does not stumble over what became of the cluster meanwhile.
 const METADATA_MAX_AGE: u64 = 300 * SECOND;
 
+/// So many deletions in a thousand meet slow disks.
+const SLOW_DELETIONS: u64 = 600;
+
 /// The patience of the clients of a run. None of it in scenarios that were saved before it was drawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Patience {
@@ -25,6 +28,9 @@ pub struct Patience {
     pub clients: u64,
     /// Whether those who come after the heal wait, too.
     pub after_heal: bool,
+    /// So many deletions of topics in a thousand meet slow disks, so that something of the topic is being read then.
+    #[serde(default)]
+    pub slow_deletions: u64,
     /// The longest a patient consumer lets a fetch wait for records, in microseconds.
     pub poll: u64,
 }
@@ -34,10 +40,11 @@ impl Patience {
     pub(super) fn draw(seed: u64, clients: u32) -> Self {
         let mut rng = Rng::stream(seed, &[streams::PATIENCE]);
         if !rng.per_mille(340) {
-            return Self::default();
+            return Self { slow_deletions: SLOW_DELETIONS, ..Self::default() };
         }
         let waits = (0..=u64::from(clients)).filter(|_| rng.per_mille(650)).fold(0, |all, nth| all | 1 << nth.min(63));
-        Self { clients: waits, after_heal: true, poll: rng.between(SECOND / 2, 3 * SECOND) }
+        let slow_deletions = SLOW_DELETIONS;
+        Self { clients: waits, after_heal: true, slow_deletions, poll: rng.between(SECOND / 2, 3 * SECOND) }
     }
 
     /// Whether the nth client waits.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use tidelog_core::broker::Status;
 use tidelog_core::effect::Input;
 use tidelog_core::id::{GroupId, NodeId, ReplicaId, Term};
 
@@ -23,6 +24,10 @@ const READY_ELECTIONS: u64 = 16;
 const SLACK: u64 = SECOND / 2;
 /// What is acknowledged reaches who waits for it within so many microseconds.
 const HEARD_WITHIN: u64 = SECOND;
+/// So many until a fresh consumer knows the ends of all partitions.
+const LISTEN_ELECTIONS: u64 = 4;
+/// So many until a topic is made or deleted, or its first record acknowledged.
+const MANAGE_ELECTIONS: u64 = 3;
 /// How long somebody listens before there is anything to hear.
 const LISTENS_BEFORE: u64 = SECOND / 2;
 /// A broker that is asked to stop may take so long to hand over (ARCHITECTURE: "or after a second").
@@ -55,6 +60,8 @@ enum Step {
     Listening { listener: u32 },
     /// Somebody writes.
     Writing { listener: u32, prober: usize },
+    /// A topic is made and deleted.
+    Managing { manager: u32 },
     /// A broker is asked to stop.
     Stopping { place: u32, handed: BTreeMap<GroupId, Handed> },
     /// A broker was killed.
@@ -131,7 +138,23 @@ impl World {
                 None => self.begin_act(&act),
             },
             Step::Listening { listener } => {
-                if self.clients[listener as usize].program.ready() && now >= since + LISTENS_BEFORE {
+                let listens = self.clients[listener as usize].program.ready();
+                if !listens && now > since + self.elections(LISTEN_ELECTIONS) {
+                    let limit = self.elections(LISTEN_ELECTIONS);
+                    return self.late(
+                        "listens-late",
+                        "a consumer was not given the ends of all partitions",
+                        limit,
+                        &[],
+                    );
+                }
+                if listens && now >= since + LISTENS_BEFORE {
+                    let waiting =
+                        |(_, status): &(u32, Option<Status>)| status.as_ref().map_or(0, |it| it.waiting_requests);
+                    if self.statuses().iter().map(waiting).sum::<u64>() == 0 {
+                        let what = "no broker lets a consumer wait for records that are not there";
+                        return self.late("does-not-wait", what, now - since, &[]);
+                    }
                     let prober = self.clients.len();
                     self.add_client(workload::act_prober(&self.scenario, self.ending.done), 1_000);
                     self.turn_to(Step::Writing { listener, prober });
@@ -155,6 +178,18 @@ impl World {
                     return self.end_act();
                 }
                 self.ending.step = Step::Writing { listener, prober };
+            }
+            Step::Managing { manager } => {
+                let limit = 3 * self.elections(MANAGE_ELECTIONS);
+                let program = &self.clients[manager as usize].program;
+                if program.idle() {
+                    return self.end_act();
+                }
+                if now > since + limit {
+                    let what = format!("an operator still waits for {}", program.waiting_for());
+                    return self.late("managed-late", &what, limit, &[]);
+                }
+                self.ending.step = Step::Managing { manager };
             }
             Step::Stopping { place, handed } => {
                 let stops = self.hosts[place as usize].stop_asked.is_some();
@@ -213,6 +248,11 @@ impl World {
                 self.board.listen();
                 self.add_client(workload::listener(&self.scenario, nth, *wait), 1_000);
                 self.turn_to(Step::Listening { listener });
+            }
+            Act::Manage => {
+                let manager = self.clients.len() as u32;
+                self.add_client(workload::manager(&self.scenario, nth), 1_000);
+                self.turn_to(Step::Managing { manager });
             }
             Act::Stop { target, down } => {
                 let place = self.resolve(*target);
@@ -361,7 +401,7 @@ impl World {
         if let Some(what) = self.restless_now() {
             return self.late("not-at-rest", &what, lasts, &[]);
         }
-        let waiting = |(node, status): (u32, Option<tidelog_core::broker::Status>)| {
+        let waiting = |(node, status): (u32, Option<Status>)| {
             status.filter(|status| status.waiting_requests + status.connections > 0).map(|_| node)
         };
         if let Some(node) = self.statuses().into_iter().find_map(waiting) {
