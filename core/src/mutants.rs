@@ -124,6 +124,10 @@ pub enum Mutant {
     CreateWaitsOut,
     /// A fetch that finds nothing is answered at once.
     FetchDoesNotWait,
+    /// Who waits for a cluster says so every few seconds.
+    FormsSlowly,
+    /// A consumer is not woken when the time has come to fetch again.
+    RetryForgotten,
     /// The tombstones of deleted topics are not part of a checkpoint of the metadata.
     TombstonesUnsaved,
 }
@@ -226,6 +230,8 @@ mod registry {
         (Mutant::SealsAgain, "seals-again", "a sealed journal is sealed again"),
         (Mutant::CreateWaitsOut, "create-waits-out", "a creation is answered when its time is up"),
         (Mutant::FetchDoesNotWait, "fetch-does-not-wait", "a fetch that finds nothing does not wait"),
+        (Mutant::FormsSlowly, "forms-slowly", "a broker without a cluster says so hardly ever"),
+        (Mutant::RetryForgotten, "retry-forgotten", "a consumer is not woken to fetch again"),
         (Mutant::TombstonesUnsaved, "tombstones-unsaved", "a checkpoint leaves out deleted topics"),
     ];
 

@@ -73,6 +73,7 @@ enum Happening {
     ClientBack { client: u32, life: u64 },
     Heal,
     Check,
+    Birth,
 }
 
 /// A client process and its clocks.
@@ -200,6 +201,7 @@ impl World {
         }
         let heal = world.scenario.chaos;
         world.queue.push(heal, Happening::Heal);
+        world.queue.push(world.born_by(), Happening::Birth);
         world
     }
 
@@ -267,6 +269,7 @@ impl World {
             Happening::ClientBack { client, life } => self.client_back(client, life),
             Happening::Heal => self.heal(),
             Happening::Check => self.check_progress(),
+            Happening::Birth => self.judge_birth(),
         }
     }
 

@@ -84,6 +84,8 @@ impl Broker {
                 assert!(known, "{id:?} ends with its connection");
             }
         }
+        let gone = self.waiters.values().flatten().find(|id| !self.calls.contains_key(id));
+        assert_eq!(gone, None, "who is answered waits for no group");
         self.check_registered();
         self.check_clocks();
     }

@@ -6,7 +6,7 @@ use crate::limits::STRANGERS_MAX;
 use crate::marks;
 use crate::mutants::Mutant;
 use crate::rng::{Rng, mix};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Names the stream that cluster ids come from.
 const CLUSTER_STREAM: u64 = 0x666f_726d;
@@ -32,7 +32,8 @@ impl Formation {
     /// Time has passed. Nothing is done before the disk was read.
     pub fn tick(&mut self, now: Instant) {
         if self.asks() && now >= self.next_say {
-            self.next_say = now + self.setup.every;
+            let slowly = self.setup.mutants.planted(Mutant::FormsSlowly);
+            self.next_say = now + if slowly { Duration::from_secs(10) } else { self.setup.every };
             self.found();
             self.tell_all();
         }

@@ -14,8 +14,9 @@ use crate::streams;
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the fields are said by the variant's sentence")]
 pub enum Act {
-    /// A consumer waits for records in a long poll of `wait`; then a producer writes one to every partition.
-    Listen { wait: u64 },
+    /// A consumer waits for records in a long poll of `wait`; then a producer writes one to every partition. If `moves`, that leader is
+    /// asked to stop in between, and started again soon.
+    Listen { wait: u64, moves: Option<Target> },
     /// `target` is asked to stop, and started again `down` after it did.
     Stop { target: Target, down: u64 },
     /// `target` is killed, and started again after `down`; a fresh producer writes meanwhile.
@@ -36,7 +37,10 @@ pub(super) fn draw(seed: u64, brokers: u32) -> Vec<Act> {
     let leader = |rng: &mut Rng| Target::Leader(rng.below(8) as u32);
     let mut acts = Vec::new();
     if rng.per_mille(400) {
-        acts.push(Act::Listen { wait: 20 * SECOND });
+        let moves = rng.per_mille(400).then(|| leader(&mut rng));
+        // A partition that comes to another leader waits for the fetch that is under way there, as with Kafka's own clients.
+        let wait = if moves.is_some() { SECOND / 2 } else { 20 * SECOND };
+        acts.push(Act::Listen { wait, moves });
     }
     if rng.per_mille(400) {
         acts.push(Act::Stop { target: leader(&mut rng), down: rng.between(SECOND / 10, SECOND) });

@@ -10,6 +10,7 @@ use tidelog_core::effect::Input;
 use tidelog_core::id::{GroupId, NodeId, ReplicaId, Term};
 
 use super::{Happening, Phase, World, brokers};
+use crate::plan::Target;
 use crate::scenario::{Act, SECOND};
 use crate::workload;
 
@@ -28,6 +29,10 @@ const HEARD_WITHIN: u64 = SECOND;
 const LISTEN_ELECTIONS: u64 = 4;
 /// So many until a topic is made or deleted, or its first record acknowledged.
 const MANAGE_ELECTIONS: u64 = 3;
+/// A broker that stops while somebody listens is started again after so many microseconds.
+const MOVED_DOWN: u64 = SECOND / 2;
+/// Where nothing disturbs it, a cluster of empty disks is formed within so many, once all its brokers are there.
+const BORN_ELECTIONS: u64 = 8;
 /// How long somebody listens before there is anything to hear.
 const LISTENS_BEFORE: u64 = SECOND / 2;
 /// A broker that is asked to stop may take so long to hand over (ARCHITECTURE: "or after a second").
@@ -57,9 +62,9 @@ enum Step {
     #[default]
     Calm,
     /// Somebody listens, and nothing is written yet.
-    Listening { listener: u32 },
+    Listening { listener: u32, moves: Option<Target> },
     /// Somebody writes.
-    Writing { listener: u32, prober: usize },
+    Writing { listener: u32, prober: usize, moved: Option<u32> },
     /// A topic is made and deleted.
     Managing { manager: u32 },
     /// A broker is asked to stop.
@@ -104,6 +109,23 @@ impl World {
         count * self.longest_election() + SLACK
     }
 
+    /// When a cluster that nothing disturbs is formed at the latest.
+    pub(super) fn born_by(&self) -> u64 {
+        self.scenario.spread + self.scenario.late + self.elections(BORN_ELECTIONS)
+    }
+
+    /// Every listed broker has been there for a while: if nothing disturbed them, they are a cluster.
+    pub(super) fn judge_birth(&mut self) {
+        let disturbed = !self.tally.faults.is_empty();
+        let voters = self.hosts.iter().take(self.scenario.voters.max(1) as usize);
+        let outside = voters.filter(|host| !host.member).map(|host| host.place).next();
+        if let Some(place) = outside.filter(|_| !disturbed) {
+            let limit = self.elections(BORN_ELECTIONS);
+            let what = format!("broker {} has no cluster, although all listed brokers are there", place + 1);
+            self.late("born-late", &what, limit, &[place]);
+        }
+    }
+
     fn turn_to(&mut self, step: Step) {
         (self.ending.step, self.ending.since) = (step, self.now);
     }
@@ -137,7 +159,7 @@ impl World {
                 Some(_) => {}
                 None => self.begin_act(&act),
             },
-            Step::Listening { listener } => {
+            Step::Listening { listener, moves } => {
                 let listens = self.clients[listener as usize].program.ready();
                 if !listens && now > since + self.elections(LISTEN_ELECTIONS) {
                     let limit = self.elections(LISTEN_ELECTIONS);
@@ -156,14 +178,28 @@ impl World {
                         return self.late("does-not-wait", what, now - since, &[]);
                     }
                     let prober = self.clients.len();
+                    let moved = moves.map(|target| self.resolve(target));
+                    if let Some(place) = moved {
+                        let life = self.hosts[place as usize].life;
+                        self.hosts[place as usize].stop_asked = Some(MOVED_DOWN);
+                        self.deliver(place, life, Input::Stop);
+                    }
                     self.add_client(workload::act_prober(&self.scenario, self.ending.done), 1_000);
-                    self.turn_to(Step::Writing { listener, prober });
+                    self.turn_to(Step::Writing { listener, prober, moved });
                 } else {
-                    self.ending.step = Step::Listening { listener };
+                    self.ending.step = Step::Listening { listener, moves };
                 }
             }
-            Step::Writing { listener, prober } => {
-                let (first, all) = self.board.overdue(HEARD_WITHIN, now);
+            Step::Writing { listener, prober, moved } => {
+                // Who followed a leader that is gone has to find the next, and to wait for the fetch that is under way there.
+                let limit = match (&act, moved) {
+                    (Act::Listen { wait, .. }, Some(_)) => HEARD_WITHIN + wait + self.elections(FAIL_OVER_ELECTIONS),
+                    (
+                        Act::Listen { .. } | Act::Stop { .. } | Act::Kill { .. } | Act::Manage | Act::Silence { .. },
+                        _,
+                    ) => HEARD_WITHIN,
+                };
+                let (first, all) = self.board.overdue(limit, now);
                 if let Some(((topic, partition, offset), at)) = first {
                     let what = format!(
                         "a consumer that waits for records of {topic}-{partition} was not given offset {offset}, which was \
@@ -171,13 +207,16 @@ impl World {
                         at / SECOND,
                         at % SECOND
                     );
-                    return self.late("heard-late", &what, HEARD_WITHIN, &[]);
+                    return self.late("heard-late", &what, limit, &[]);
                 }
                 if all && self.clients[prober].program.idle() {
                     self.kill_client(listener, u64::MAX);
-                    return self.end_act();
+                    return match moved {
+                        Some(place) => self.turn_to(Step::Back { place, booted: None }),
+                        None => self.end_act(),
+                    };
                 }
-                self.ending.step = Step::Writing { listener, prober };
+                self.ending.step = Step::Writing { listener, prober, moved };
             }
             Step::Managing { manager } => {
                 let limit = 3 * self.elections(MANAGE_ELECTIONS);
@@ -243,11 +282,11 @@ impl World {
         let nth = self.ending.done;
         self.tell(None, format!("act: {act:?}"));
         match act {
-            Act::Listen { wait } => {
+            Act::Listen { wait, moves } => {
                 let listener = self.clients.len() as u32;
                 self.board.listen();
                 self.add_client(workload::listener(&self.scenario, nth, *wait), 1_000);
-                self.turn_to(Step::Listening { listener });
+                self.turn_to(Step::Listening { listener, moves: *moves });
             }
             Act::Manage => {
                 let manager = self.clients.len() as u32;
