@@ -124,10 +124,8 @@ pub enum Mutant {
     CreateWaitsOut,
     /// A fetch that finds nothing is answered at once.
     FetchDoesNotWait,
-    /// Who waits for a cluster says so every few seconds.
-    FormsSlowly,
-    /// A consumer is not woken when the time has come to fetch again.
-    RetryForgotten,
+    /// Who waits for a cluster says nothing for a while.
+    FormsLate,
     /// The tombstones of deleted topics are not part of a checkpoint of the metadata.
     TombstonesUnsaved,
 }
@@ -230,8 +228,7 @@ mod registry {
         (Mutant::SealsAgain, "seals-again", "a sealed journal is sealed again"),
         (Mutant::CreateWaitsOut, "create-waits-out", "a creation is answered when its time is up"),
         (Mutant::FetchDoesNotWait, "fetch-does-not-wait", "a fetch that finds nothing does not wait"),
-        (Mutant::FormsSlowly, "forms-slowly", "a broker without a cluster says so hardly ever"),
-        (Mutant::RetryForgotten, "retry-forgotten", "a consumer is not woken to fetch again"),
+        (Mutant::FormsLate, "forms-late", "a broker without a cluster says so late"),
         (Mutant::TombstonesUnsaved, "tombstones-unsaved", "a checkpoint leaves out deleted topics"),
     ];
 

@@ -13,7 +13,6 @@ use super::producer::{Completion, Place};
 use crate::id::{Offset, TopicId};
 use crate::kafka::ErrorCode;
 use crate::kafka::messages::PartitionData;
-use crate::mutants::{Mutant, Mutants};
 use crate::time::{Duration, Instant};
 
 /// One assigned partition.
@@ -69,7 +68,6 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Consumer {
     retry_backoff: Duration,
-    mutants: Mutants,
     assigned: BTreeMap<Place, Reading>,
     /// The partition that was served last: the others come first.
     served: Option<Place>,
@@ -84,7 +82,6 @@ impl Consumer {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             retry_backoff: config.retry_backoff,
-            mutants: config.mutants,
             assigned: BTreeMap::new(),
             served: None,
             last_life: 0,
@@ -389,8 +386,7 @@ impl Consumer {
     /// The next moment at which something here changes by itself, after `now`.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let poll = self.poll.as_ref()?;
-        let forgets = self.mutants.planted(Mutant::RetryForgotten);
-        let retries = self.assigned.values().map(|reading| reading.retry_at).filter(|_| !forgets);
+        let retries = self.assigned.values().map(|reading| reading.retry_at);
         retries.chain([poll.deadline]).filter(|at| *at > now).min()
     }
 }

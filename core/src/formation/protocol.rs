@@ -32,8 +32,12 @@ impl Formation {
     /// Time has passed. Nothing is done before the disk was read.
     pub fn tick(&mut self, now: Instant) {
         if self.asks() && now >= self.next_say {
-            let slowly = self.setup.mutants.planted(Mutant::FormsSlowly);
-            self.next_say = now + if slowly { Duration::from_secs(10) } else { self.setup.every };
+            let first = self.next_say == Instant::default();
+            self.next_say = now + self.setup.every;
+            if first && self.setup.mutants.planted(Mutant::FormsLate) {
+                self.next_say = now + Duration::from_secs(6);
+                return;
+            }
             self.found();
             self.tell_all();
         }
