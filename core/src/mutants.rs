@@ -92,6 +92,40 @@ pub enum Mutant {
     NeverSealed,
     /// Files that were lent to a follower are kept for ever.
     LeaseNeverEnds,
+    /// Whoever waits for a group is not woken when it moves.
+    FetchesNotWoken,
+    /// Producers that are held back are never let go on.
+    HeldForEver,
+    /// A client is not woken when the time has come to try a broker again.
+    BackoffForgotten,
+    /// A read of a partition that is deleted meanwhile is never answered.
+    DroppedReadsForgotten,
+    /// A produce that waits for more replicas is looked at once.
+    ThinForgotten,
+    /// Producer ids that were asked for and did not come are not asked for again.
+    IdsAskedOnce,
+    /// Who waits for a round of a leader that is deposed is not told.
+    DeposedReadsDropped,
+    /// A broker that is asked to stop ends at once, whatever it leads.
+    StopKeepsLeading,
+    /// A broker that is asked to stop waits until time is up, though it leads nothing.
+    StopLingers,
+    /// Leadership is never given back to where it belongs.
+    NeverHome,
+    /// A replica believes late that it is as far as its leader.
+    LevelLate,
+    /// A broker that asks for nothing else does not ask to be woken, either.
+    NoWakeWhenIdle,
+    /// A leader with nothing new sends no heartbeats.
+    IdleLeadersSilent,
+    /// A sealed journal is sealed again and again.
+    SealsAgain,
+    /// Who makes a topic is answered when its time is up.
+    CreateWaitsOut,
+    /// A fetch that finds nothing is answered at once.
+    FetchDoesNotWait,
+    /// Who waits for a cluster says nothing for a while.
+    FormsLate,
     /// The tombstones of deleted topics are not part of a checkpoint of the metadata.
     TombstonesUnsaved,
     /// Nobody reads what nobody asks for: damage waits for its reader.
@@ -192,6 +226,23 @@ mod registry {
         (Mutant::KeptUnsynced, "kept-unsynced", "files a copy finds here are named without a sync"),
         (Mutant::NeverSealed, "never-sealed", "an idle journal is not sealed"),
         (Mutant::LeaseNeverEnds, "lease-never-ends", "lent files are kept for ever"),
+        (Mutant::FetchesNotWoken, "fetches-not-woken", "a waiting fetch is not woken when its group moves"),
+        (Mutant::HeldForEver, "held-for-ever", "a connection that is held back is never released"),
+        (Mutant::BackoffForgotten, "backoff-forgotten", "the end of a back-off wakes nobody"),
+        (Mutant::DroppedReadsForgotten, "dropped-reads-forgotten", "a read is forgotten with its partition"),
+        (Mutant::ThinForgotten, "thin-forgotten", "a batch that few replicas hold is not looked at again"),
+        (Mutant::IdsAskedOnce, "ids-asked-once", "producer ids are not asked for a second time"),
+        (Mutant::DeposedReadsDropped, "deposed-reads-dropped", "a deposed leader forgets who waits for a round"),
+        (Mutant::StopKeepsLeading, "stop-keeps-leading", "a planned stop hands nothing over"),
+        (Mutant::StopLingers, "stop-lingers", "a planned stop waits for its time to be up"),
+        (Mutant::NeverHome, "never-home", "leadership never goes home"),
+        (Mutant::LevelLate, "level-late", "a broker that has caught up is not ready for long"),
+        (Mutant::NoWakeWhenIdle, "no-wake-when-idle", "an idle broker asks for no wake"),
+        (Mutant::IdleLeadersSilent, "idle-leaders-silent", "a leader with nothing new is silent"),
+        (Mutant::SealsAgain, "seals-again", "a sealed journal is sealed again"),
+        (Mutant::CreateWaitsOut, "create-waits-out", "a creation is answered when its time is up"),
+        (Mutant::FetchDoesNotWait, "fetch-does-not-wait", "a fetch that finds nothing does not wait"),
+        (Mutant::FormsLate, "forms-late", "a broker without a cluster says so late"),
         (Mutant::TombstonesUnsaved, "tombstones-unsaved", "a checkpoint leaves out deleted topics"),
         (Mutant::PatrolIdle, "patrol-idle", "segments that nobody asks for are never read"),
         (Mutant::SuspendedForEver, "suspended-for-ever", "that all groups are suspended is never taken back"),

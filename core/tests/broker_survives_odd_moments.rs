@@ -3,9 +3,9 @@
 #[path = "support/house.rs"]
 mod house;
 
-use house::requests::{batch, fetch};
+use house::requests::{self, batch, fetch};
 use house::{Disk, House};
-use tidelog_core::effect::Input;
+use tidelog_core::effect::{DiskCommand, Input};
 use tidelog_core::id::{DirectoryId, FileKind, GroupId, Index, NodeId, ReplicaId, Term};
 use tidelog_core::kafka::messages::*;
 use tidelog_core::kafka::{ErrorCode, ResponseBody};
@@ -32,6 +32,34 @@ fn an_impatient_fetch_beyond_the_end_is_out_of_range() {
     assert_eq!(house.create(ONE, conn, ("t", 1, 1), &[]), 0);
     let code = house.fetch(ONE, conn, "t", 100, 0).error_code;
     assert_eq!(code, ErrorCode::OffsetOutOfRange.code());
+}
+
+/// A fetch from beyond the end, where the end comes to be while the leader is asked whether that is so, waits for as long as its client
+/// wants: not for as long as that question may take.
+#[test]
+fn a_fetch_that_was_early_waits_as_long_as_its_client_wants() {
+    let mut house = House::new(3);
+    house.ready();
+    let conn = house.open(ONE, 1);
+    assert_eq!(house.create(ONE, conn, ("t", 1, 3), &[]), 0);
+    // Leadership goes to the first replica.
+    house.pass(Duration::from_secs(10));
+    let leader = house.leader();
+    let (writes, reads) = (house.open(leader, 2), house.open(leader, 3));
+    house.slow = |command| matches!(command, DiskCommand::Write { .. });
+    house.send(leader, writes, 11, &requests::produce("t", batch(None, &["x"], 1)));
+    house.loses = |_, _, _| true;
+    house.send(leader, reads, 12, &fetch("t", 1, 20_000));
+    house.loses = |_, _, _| false;
+    house.hurry();
+    house.pass(Duration::from_millis(200));
+    let answered = |house: &House, conn| house.answers.iter().any(|(_, to, _)| *to == conn);
+    assert!(answered(&house, writes) && !answered(&house, reads), "there is nothing to read yet");
+    house.pass(house.settings.request_timeout);
+    house.pass(Duration::from_secs(1));
+    assert!(!answered(&house, reads), "it has time: {:?}", house.answers);
+    house.send(leader, writes, 11, &requests::produce("t", batch(None, &["y"], 1)));
+    assert!(answered(&house, reads));
 }
 
 /// A duplicate is answered as the first time, its broker timestamp included.

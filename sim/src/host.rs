@@ -37,6 +37,10 @@ pub(crate) struct Host {
     /// How often it wrote to its journal, and how often before everything was read.
     pub(crate) journal_writes: u64,
     pub(crate) writes_before: u64,
+    /// How often its brokers took a step.
+    pub(crate) steps: u64,
+    /// The last moment until which it was in no state to answer in time: it stood still, or its disk was slow.
+    pub(crate) excused_until: u64,
     /// How often it carried entries.
     pub(crate) carried: u64,
     /// That one is not of the journal.
@@ -126,6 +130,8 @@ impl Host {
             journal_writes: 0,
             writes_before: 0,
             carried: 0,
+            steps: 0,
+            excused_until: 0,
             fail_beside: false,
             failed: None,
             full_until: 0,

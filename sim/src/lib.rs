@@ -33,7 +33,7 @@ pub use digest::Digest;
 pub use net::Weather;
 pub use oracle::Finding;
 pub use plan::{Fault, Plan, Target, Timed, Way};
-pub use scenario::{ConsumerSpec, ProducerSpec, Rates, SECOND, Scenario, Sizes, TopicSpec};
+pub use scenario::{Act, ConsumerSpec, Patience, ProducerSpec, Rates, SECOND, Scenario, Sizes, TopicSpec};
 pub use story::{Moment, Story};
 pub use tally::Tally;
 pub use trace::{Line, Sink};

@@ -1,10 +1,13 @@
 //! What is judged while the world runs: the white-box checkers, and what a host alone can see.
 
+mod due;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidelog_core::broker::Audit;
 use tidelog_core::event::Event;
 use tidelog_core::id::{ConnId, FileId, GroupId, NodeId, Offset, OpId, RequestId, Term};
+use tidelog_core::kafka::Request;
 use tidelog_properties::Violation;
 use tidelog_properties::responses::Responses;
 use tidelog_properties::sequences::{Sent, Sequences};
@@ -59,6 +62,7 @@ pub(crate) struct Oracle {
     writes: Writes,
     /// Produces with acks=all that are not answered.
     acks_all: BTreeSet<(NodeId, ConnId, RequestId)>,
+    due: due::Due,
 }
 
 /// Requests that are owed an answer.
@@ -74,6 +78,7 @@ impl Oracle {
             sequences: Sequences::new(),
             acks_all: BTreeSet::new(),
             writes: Writes::default(),
+            due: due::Due::default(),
         }
     }
 
@@ -111,6 +116,7 @@ impl Oracle {
         self.responses.crashed(node);
         self.sequences.crashed(node);
         self.acks_all.retain(|(of, ..)| *of != node);
+        self.due.died(node);
     }
 
     /// The disk of a broker, which does not run, was replaced by an empty one.
@@ -186,6 +192,7 @@ impl Oracle {
     pub(crate) fn closed(&mut self, node: NodeId, conn: ConnId) {
         self.responses.closed(node, conn);
         self.sequences.closed(node, conn);
+        self.due.closed(node, conn);
     }
 
     /// A broker refuses to run although nothing broke its disk.
@@ -267,6 +274,52 @@ impl Oracle {
             around: None,
         };
         self.findings.push((Verdict::Invariant, finding));
+    }
+
+    /// A broker is asked; it promises to have asked others within `promise` microseconds.
+    pub(crate) fn due(
+        &mut self,
+        now: u64,
+        (node, conn): (NodeId, ConnId),
+        id: RequestId,
+        request: &Request,
+        promise: u64,
+    ) {
+        if let Some(allowed) = due::allowed(request, promise) {
+            self.due.asked(now, node, conn, id, allowed);
+        }
+    }
+
+    /// A broker answers; until `excused` it was in no state to.
+    pub(crate) fn in_time(&mut self, now: u64, line: (NodeId, ConnId), id: RequestId, excused: u64) {
+        if let Some(late) = self.due.answered(now, line, id, excused) {
+            self.answered_late(&late);
+        }
+    }
+
+    /// Looks for answers that are late already.
+    pub(crate) fn judge_lateness(&mut self, now: u64, excused: impl Fn(NodeId) -> u64) {
+        if let Some(late) = self.due.overdue(now, excused) {
+            self.answered_late(&late);
+        }
+    }
+
+    fn answered_late(&mut self, late: &due::Late) {
+        let due::Late { node, conn, id, allowed, took } = *late;
+        let what = format!("broker {node} did not answer request {id} on connection {conn} for {} ms", took / 1_000);
+        self.late("answered-late", &what, allowed, &[node]);
+    }
+
+    /// Something took longer than `limit` microseconds, and nothing disturbed it.
+    pub(crate) fn late(&mut self, property: &str, what: &str, limit: u64, nodes: &[NodeId]) {
+        let finding = Finding {
+            property: property.to_owned(),
+            sentence: format!("after {} ms, {what}", limit / 1_000),
+            evidence: Vec::new(),
+            about: nodes.iter().flat_map(|node| [format!("broker {node} "), format!("broker {node},")]).collect(),
+            around: None,
+        };
+        self.findings.push((Verdict::Liveness, finding));
     }
 
     /// After everything was healed, something does not come to its end.

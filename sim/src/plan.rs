@@ -338,7 +338,9 @@ fn draw(kind: usize, scenario: &Scenario, rng: &mut Rng) -> Fault {
         ISOLATE => {
             let lasts = ms(300, 8_000);
             match rng.below(10) {
-                0 | 1 => Fault::Split { side: rng.between(1, (1 << scenario.brokers) - 2), lasts },
+                0 | 1 if scenario.brokers > 1 => {
+                    Fault::Split { side: rng.between(1, (1 << scenario.brokers) - 2), lasts }
+                }
                 kind => Fault::Isolate {
                     target,
                     way: match kind {

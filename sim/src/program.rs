@@ -41,6 +41,10 @@ pub(crate) trait Program: std::fmt::Debug {
     fn drain(&mut self);
     /// Whether it has nothing left to do.
     fn idle(&self) -> bool;
+    /// Whether what it is for has begun.
+    fn ready(&self) -> bool {
+        true
+    }
     /// Who it is and what it waits for, in a few words.
     fn waiting_for(&self) -> String;
 }

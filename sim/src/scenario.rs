@@ -2,6 +2,12 @@
 //!
 //! Swarm testing: each seed leaves some faults and features out, so that rare combinations are not always drowned.
 
+mod alone;
+mod ending;
+mod patience;
+
+pub use ending::Act;
+pub use patience::Patience;
 use serde::{Deserialize, Serialize};
 use tidelog_core::broker::Settings;
 use tidelog_core::rng::Rng;
@@ -51,6 +57,12 @@ pub struct Scenario {
     /// Messages of which a copy is kept and delivered when the next of their kind has counted, the most of a run.
     #[serde(default)]
     pub held: u64,
+    /// Who waits for answers, however long they take.
+    #[serde(default)]
+    pub patience: Patience,
+    /// What happens after the heal, before everything is read.
+    #[serde(default)]
+    pub ending: Vec<Act>,
 }
 
 /// A topic.
@@ -212,6 +224,8 @@ impl Scenario {
             rates: draw_rates(rng),
             trials: 0,
             held: 0,
+            patience: Patience::default(),
+            ending: Vec::new(),
         };
         scenario.more_damage();
         let lossless = scenario.rates.rot == 0 && scenario.rates.wipe == 0;
@@ -243,6 +257,9 @@ impl Scenario {
             }
         }
         scenario.draw_harm();
+        scenario.draw_alone();
+        scenario.patience = Patience::draw(seed, scenario.clients());
+        scenario.ending = ending::draw(seed, scenario.brokers);
         scenario
     }
 

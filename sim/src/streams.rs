@@ -36,5 +36,15 @@ pub(crate) const HARM: u64 = 45;
 pub(crate) const HOARD: u64 = 46;
 /// When a damaged disk is tried again: `[TRIAL]`.
 pub(crate) const TRIAL: u64 = 47;
+/// Which clients wait for answers, however long they take: `[PATIENCE]`.
+pub(crate) const PATIENCE: u64 = 30;
+/// What happens after the heal: `[ENDING]`.
+pub(crate) const ENDING: u64 = 31;
+/// Which runs are of one broker: `[ALONE]`.
+pub(crate) const ALONE: u64 = 32;
+/// The clients of the acts after the heal: `[ACTORS, act]`.
+pub(crate) const ACTORS: u64 = 33;
+/// Disks that are slow while a topic is deleted: `[SLOW_DELETION]`.
+pub(crate) const SLOW_DELETION: u64 = 34;
 /// Power losses while a formation file is written: `[WORD]`.
 pub(crate) const WORD: u64 = 16;

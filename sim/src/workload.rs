@@ -2,12 +2,16 @@
 
 mod admin;
 mod consumer;
+mod listener;
+mod manager;
 mod operator;
 mod prober;
 mod producer;
 mod reader;
 
+use tidelog_core::client::Config;
 use tidelog_core::rng::Rng;
+use tidelog_core::time::Duration;
 
 use crate::program::{Program, client_config};
 use crate::scenario::Scenario;
@@ -21,22 +25,34 @@ const OPERATOR: u64 = 900;
 /// The clients of a scenario.
 pub(crate) fn programs(scenario: &Scenario) -> Vec<Box<dyn Program>> {
     let mut programs: Vec<Box<dyn Program>> = Vec::new();
+    let patience = &scenario.patience;
+    let lend = |nth: usize, config: &mut Config| {
+        if patience.has(nth) {
+            patience.lend(config);
+        }
+    };
     let mut next = 0;
     let mut stream = || {
         next += 1;
         Rng::stream(scenario.seed, &[streams::WORKLOAD, next])
     };
     let mut rng = stream();
-    programs.push(Box::new(admin::Admin::new(scenario, client_config(scenario, "admin", &mut rng), rng)));
+    let config = client_config(scenario, "admin", &mut rng);
+    let mut admin = admin::Admin::new(scenario, config, rng);
+    admin.configure(|config| lend(0, config));
+    programs.push(Box::new(admin));
     for spec in &scenario.producers {
         let mut rng = stream();
-        let config = client_config(scenario, "producer", &mut rng);
+        let mut config = client_config(scenario, "producer", &mut rng);
+        lend(programs.len(), &mut config);
         programs.push(Box::new(producer::Producer::new(spec.clone(), config, rng)));
     }
     for spec in &scenario.consumers {
         let mut rng = stream();
-        let config = client_config(scenario, "consumer", &mut rng);
-        programs.push(Box::new(consumer::Consumer::new(spec.clone(), config, rng)));
+        let mut config = client_config(scenario, "consumer", &mut rng);
+        let poll = patience.has(programs.len()).then_some(patience.poll);
+        lend(programs.len(), &mut config);
+        programs.push(Box::new(consumer::Consumer::new(spec.clone(), poll, config, rng)));
     }
     let mut rng = Rng::stream(scenario.seed, &[streams::WORKLOAD, OPERATOR]);
     programs.push(Box::new(operator::Operator::new(client_config(scenario, "operator", &mut rng), rng)));
@@ -46,7 +62,37 @@ pub(crate) fn programs(scenario: &Scenario) -> Vec<Box<dyn Program>> {
 /// The client that writes to every partition after the heal, until each has acknowledged.
 pub(crate) fn prober(scenario: &Scenario) -> Box<dyn Program> {
     let mut rng = Rng::stream(scenario.seed, &[streams::WORKLOAD, AFTER_HEAL]);
-    Box::new(prober::Prober::new(client_config(scenario, "prober", &mut rng)))
+    let mut config = client_config(scenario, "prober", &mut rng);
+    if scenario.patience.after_heal {
+        scenario.patience.lend(&mut config);
+    }
+    Box::new(prober::Prober::new(config))
+}
+
+/// Another prober, for an act after the heal: it waits for its answers.
+pub(crate) fn act_prober(scenario: &Scenario, act: usize) -> Box<dyn Program> {
+    let mut rng = Rng::stream(scenario.seed, &[streams::ACTORS, act as u64, 1]);
+    let mut config = client_config(scenario, "prober", &mut rng);
+    scenario.patience.lend(&mut config);
+    Box::new(prober::Prober::new(config))
+}
+
+/// The operator of an act after the heal.
+pub(crate) fn manager(scenario: &Scenario, act: usize) -> Box<dyn Program> {
+    let mut rng = Rng::stream(scenario.seed, &[streams::ACTORS, act as u64, 3]);
+    let mut config = client_config(scenario, "manager", &mut rng);
+    scenario.patience.lend(&mut config);
+    let replication = scenario.brokers.min(3) as i16;
+    Box::new(manager::Manager::new(config, format!("act-{act}"), replication))
+}
+
+/// The consumer of an act after the heal: it waits for what comes, in fetches as long as `wait`.
+pub(crate) fn listener(scenario: &Scenario, act: usize, wait: u64) -> Box<dyn Program> {
+    let mut rng = Rng::stream(scenario.seed, &[streams::ACTORS, act as u64, 2]);
+    let mut config = client_config(scenario, "listener", &mut rng);
+    scenario.patience.lend(&mut config);
+    config.fetch_max_wait = Duration::from_micros(wait);
+    Box::new(listener::Listener::new(config, wait))
 }
 
 /// A fresh consumer that reads every partition from start to end.
@@ -55,5 +101,8 @@ pub(crate) fn final_reader(scenario: &Scenario) -> Box<dyn Program> {
     let mut config = client_config(scenario, "final-reader", &mut rng);
     // A record per fetch is a fine thing to test, but not with everything that was ever written.
     config.fetch_partition_max_bytes = config.fetch_partition_max_bytes.max(64 * 1024);
+    if scenario.patience.after_heal {
+        scenario.patience.lend(&mut config);
+    }
     Box::new(reader::Reader::new(config))
 }

@@ -5,6 +5,7 @@
 
 mod brokers;
 mod clients;
+mod epilogue;
 mod finish;
 mod hoard;
 mod strike;
@@ -75,6 +76,7 @@ enum Happening {
     ClientBack { client: u32, life: u64 },
     Heal,
     Check,
+    Birth,
 }
 
 /// A client process and its clocks.
@@ -100,6 +102,8 @@ enum Phase {
     Chaos,
     /// Everything is healed; clients finish what they began.
     Settling { deadline: u64, quiet_from: u64 },
+    /// Acts whose time is measured.
+    Ending,
     /// Fresh consumers read everything.
     Reading { deadline: u64 },
     /// Everything is read; what brokers still owe they have a while to give.
@@ -125,6 +129,7 @@ pub struct World {
     ambusher: Rng,
     word_rng: Rng,
     lost_rng: Rng,
+    deletion_rng: Rng,
     ambushes_left: u64,
     phase: Phase,
     digest: Digest,
@@ -145,6 +150,8 @@ pub struct World {
     gone: Vec<(DirectoryId, u64)>,
     /// Clusters somebody has been founded into.
     founded: BTreeSet<ClusterId>,
+    ending: epilogue::Ending,
+    mutants: Mutants,
 }
 
 /// Every so many steps of a broker all of its invariants are asserted, whatever it touched.
@@ -167,6 +174,7 @@ impl World {
             nemesis: Rng::stream(seed, &[streams::NEMESIS]),
             ambusher: Rng::stream(seed, &[streams::AMBUSH]),
             word_rng: Rng::stream(seed, &[streams::WORD]),
+            deletion_rng: Rng::stream(seed, &[streams::SLOW_DELETION]),
             lost_rng: Rng::stream(seed, &[streams::LOST]),
             ambushes_left: scenario.rates.ambush,
             phase: Phase::Chaos,
@@ -185,6 +193,8 @@ impl World {
             unsettled: BTreeSet::new(),
             gone: Vec::new(),
             founded: BTreeSet::new(),
+            ending: epilogue::Ending::default(),
+            mutants: options.mutants,
             scenario,
             plan,
         };
@@ -205,6 +215,7 @@ impl World {
         }
         let heal = world.scenario.chaos;
         world.queue.push(heal, Happening::Heal);
+        world.queue.push(world.born_by(), Happening::Birth);
         world
     }
 
@@ -220,7 +231,7 @@ impl World {
         self.clients.push(Client {
             life: 0,
             down: false,
-            client: client::Client::new(program.config()),
+            client: client::Client::new(client::Config { mutants: self.mutants, ..program.config() }),
             program,
             clock,
             alarm: Alarm::default(),
@@ -273,6 +284,7 @@ impl World {
             Happening::ClientBack { client, life } => self.client_back(client, life),
             Happening::Heal => self.heal(),
             Happening::Check => self.check_progress(),
+            Happening::Birth => self.judge_birth(),
         }
     }
 

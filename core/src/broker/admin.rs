@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::session::Reply;
+use super::waits::Wait;
 use super::{Broker, Call, CallId, Caller};
 use crate::controller::answers::{self, Leader};
 use crate::controller::command::{AllocateProducerIds, Command, CreateTopic, Defaults, TopicRef};
@@ -17,6 +18,7 @@ use crate::kafka::messages::{
     InitProducerIdResponse, MetadataRequest,
 };
 use crate::kafka::{ErrorCode, api_versions_response};
+use crate::mutants::Mutant;
 use crate::time::{Duration, Instant};
 
 /// What a command was sent for.
@@ -47,6 +49,24 @@ pub(super) struct DeleteCall {
     slots: Vec<(TopicRef, Option<DeletableTopicResult>)>,
 }
 
+impl CreateCall {
+    pub(super) fn waits(&self) -> Vec<Wait> {
+        let wait = |(at, (_, result, _)): (usize, &(String, Option<CreatableTopicResult>, Option<TopicId>))| {
+            if result.is_some() { Wait::Image } else { Wait::Command(at) }
+        };
+        self.slots.iter().enumerate().map(wait).collect()
+    }
+}
+
+impl DeleteCall {
+    pub(super) fn waits(&self) -> Vec<Wait> {
+        let wait = |(at, (_, result)): (usize, &(TopicRef, Option<DeletableTopicResult>))| {
+            result.is_none().then_some(Wait::Command(at))
+        };
+        self.slots.iter().enumerate().filter_map(wait).collect()
+    }
+}
+
 /// Producer ids of this broker's block, and who waits for the next block.
 #[derive(Debug, Default)]
 pub(super) struct ProducerIds {
@@ -54,6 +74,14 @@ pub(super) struct ProducerIds {
     left: u32,
     asked: bool,
     waiting: VecDeque<(Instant, Caller)>,
+}
+
+impl ProducerIds {
+    /// Whether those who wait are served in line, and will be: another block is `asked` for, or was.
+    pub(super) fn check(&self, asked: bool) -> bool {
+        let in_line = self.waiting.iter().is_sorted_by_key(|(deadline, _)| *deadline);
+        in_line && (self.waiting.is_empty() || (self.left == 0 && self.asked)) && self.asked == asked
+    }
 }
 
 /// The most a client's admin request may wait.
@@ -271,7 +299,7 @@ impl Broker {
                 self.auto_creating.remove(&name);
             }
             Purpose::ProducerIds => {
-                self.producer_ids.asked = false;
+                self.producer_ids.asked = self.config.mutants.planted(Mutant::IdsAskedOnce);
                 self.give_producer_ids(out);
             }
         }
@@ -300,7 +328,8 @@ impl Broker {
                 complete.push(*id);
             }
         }
-        for id in complete {
+        let waits_out = self.config.mutants.planted(Mutant::CreateWaitsOut);
+        for id in complete.into_iter().filter(|_| !waits_out) {
             self.finish_admin(id, out);
         }
         for id in admitted {

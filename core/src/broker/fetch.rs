@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::waits::Wait;
 use super::{Broker, Call, CallId, Caller, Waiting};
 use crate::effect::Effects;
 use crate::event::Event;
@@ -85,6 +86,28 @@ impl FetchCall {
     /// The groups it reads.
     pub(super) fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
         self.slots.iter().filter_map(|slot| slot.group)
+    }
+
+    /// Until when it waits for records, if it does.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        self.waiting.then_some(self.deadline)
+    }
+
+    pub(super) fn waits(&self) -> Vec<Wait> {
+        let wait = |(at, slot): (usize, &Slot)| {
+            let group = slot.group?;
+            match slot.state {
+                State::Reading(read) => Some(Wait::Disk(at, group, read)),
+                State::Barrier => Some(Wait::Barrier(at)),
+                // Who wants many bytes waits although there are some.
+                State::Done if self.waiting && self.min_bytes <= 1 => {
+                    Some(Wait::Records(group, Offset(slot.wanted.fetch_offset)))
+                }
+                State::Done if self.waiting => Some(Wait::Image),
+                State::Idle | State::Done => None,
+            }
+        };
+        self.slots.iter().enumerate().filter_map(wait).collect()
     }
 }
 
@@ -325,13 +348,17 @@ impl Broker {
         }
         let bytes: u64 = call.slots.iter().map(Slot::bytes).sum();
         let verdict = call.slots.iter().any(|slot| slot.error != ErrorCode::None || slot.diverging.is_some());
-        if bytes >= call.min_bytes || verdict || now >= call.deadline || call.slots.is_empty() {
+        let hasty = self.config.mutants.planted(Mutant::FetchDoesNotWait);
+        if hasty || bytes >= call.min_bytes || verdict || now >= call.deadline || call.slots.is_empty() {
             return self.finish_fetch(id, out);
         }
         if call.moved {
             return self.fetch_round(id, out);
         }
         call.waiting = true;
+        // A verdict may have been waited for with more patience, or less.
+        let deadline = call.deadline;
+        self.set_deadline(id, Some(deadline));
     }
 
     /// A group moved: whoever waits for it looks again.

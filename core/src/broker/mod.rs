@@ -1,11 +1,12 @@
 //! The broker: routes inputs to the rooms of the house, and their wishes out.
 //!
-//! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal,
-//! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
-//! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
-//! [`produce`] (with [`turned_away`]), [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
-//! those whose files are damaged, [`suspended`] gives up what a damaged journal lost, [`preferred`] gives leadership back,
-//! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
+//! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal, state
+//! machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of which
+//! cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
+//! [`produce`] (with [`turned_away`]), [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far
+//! behind files, [`healing`] those whose files are damaged, [`suspended`] gives up what a damaged journal lost, [`preferred`]
+//! gives leadership back, [`stopping`] gives it up, [`submit`] talks to the controller, [`waits`] asserts that nobody waits in
+//! vain, [`replica`] and [`machine`] are one group and what it folds into.
 
 mod admin;
 mod audit;
@@ -26,10 +27,12 @@ mod replica;
 mod session;
 mod startup;
 mod status;
+mod stopping;
 mod submit;
 mod suspended;
 mod turn;
 mod turned_away;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,6 +145,7 @@ struct Route {
 ///
 /// - every disk operation has one owner and is answered once
 /// - a request is in at most one call; a call answers its request once
+/// - whoever waits is registered with what will wake it, and its deadline is armed
 #[derive(Debug)]
 pub struct Broker {
     config: Config,
@@ -244,8 +248,6 @@ fn unsynced(command: DiskCommand, which: impl Fn(FileId) -> bool) -> DiskCommand
 
 /// How often a broker whose registration is not in the image says again who it is.
 const REGISTER_EVERY: Duration = Duration::from_millis(300);
-/// How long a broker that is to end may take to hand over what it leads.
-const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 
 impl Broker {
     /// A broker at the start of a life. The first input it expects is [`Input::Wake`].
@@ -348,7 +350,7 @@ impl Broker {
             Input::Lost { node } => self.broker_lost(node),
             Input::DiskDone { op, result } => self.disk_done(op, result, out),
             Input::Computed { job, output } => self.computed(job, output, out),
-            Input::Stop => self.stopping = self.stopping.or(Some(now.mono + HAND_OVER_MAX)),
+            Input::Stop => self.stopping = self.stopping.or(Some(now.mono + stopping::HAND_OVER_MAX)),
         }
         if matches!(self.phase, Phase::Halted) {
             return;
@@ -366,27 +368,11 @@ impl Broker {
             self.journal().retry();
         }
         if let Some(deadline) = self.stopping
-            && (now.mono >= deadline || !self.hand_over(out))
+            && (now.mono >= deadline || self.may_end(out))
         {
             return self.halt(Halt::Stopped, out);
         }
         self.ask(out);
-    }
-
-    /// Hands over what this broker leads, wherever somebody can take it. False once there is nothing left to hand over.
-    fn hand_over(&mut self, out: &mut Effects) -> bool {
-        if !matches!(self.phase, Phase::Running) {
-            return false;
-        }
-        let (now, memory) = (self.now.mono, self.ailing_memory());
-        let leading = self.replicas.iter_mut().filter_map(|(group, replica)| {
-            let unfit = replica.ailing(now, memory);
-            replica.raft.hand_over(&unfit).then_some(*group)
-        });
-        let leading: Vec<GroupId> = leading.collect();
-        self.touched.extend(&leading);
-        self.settle(out);
-        !leading.is_empty()
     }
 
     fn request(&mut self, conn: ConnId, id: RequestId, request: Request, out: &mut Effects) {
@@ -592,6 +578,12 @@ impl Broker {
         Some((topic.id, topic.partitions.iter().map(|partition| partition.group).collect()))
     }
 
+    /// The broker that should lead a partition: the one of its first replica, as far as this broker knows. For those who watch.
+    pub fn home(&self, group: GroupId) -> Option<NodeId> {
+        let (.., partition) = self.image()?.partition_of(group)?;
+        partition.replicas.first().map(|(node, _)| *node)
+    }
+
     /// The state of the broker at this moment.
     pub fn status(&self) -> Status {
         let groups = self.replicas.values().map(|replica| {
@@ -601,6 +593,7 @@ impl Broker {
                 replica: raft.replica(),
                 serving: raft.serving(),
                 leading: raft.leading(),
+                votes: raft.votes(),
                 leader: raft.leader().map_or_else(Default::default, |(_, replica)| replica),
                 term: raft.term(),
                 commit: raft.commit(),
@@ -683,6 +676,7 @@ impl Broker {
         for (deadline, call) in &self.deadlines {
             assert!(self.calls.contains_key(call), "a deadline at {deadline:?} belongs to a call");
         }
+        self.check_waits();
         if let Some(image) = self.image() {
             image.check();
             if matches!(self.phase, Phase::Halted) {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::fetch::read_error;
+use super::waits::Wait;
 use super::{Broker, Call, CallId, Caller, Waiting};
 use crate::compute::{Job, Output};
 use crate::effect::{Effect, Effects};
@@ -71,6 +72,16 @@ pub(super) struct OffsetsCall {
 impl OffsetsCall {
     pub(super) fn conn(&self) -> ConnId {
         self.caller.conn
+    }
+
+    pub(super) fn waits(&self) -> Vec<Wait> {
+        let wait = |(at, slot): (usize, &Slot)| match slot.state {
+            State::Barrier => Some(Wait::Barrier(at)),
+            State::Reading(read) => Some(Wait::Disk(at, slot.group?, read)),
+            State::Computing(job, _) => Some(Wait::Job(at, job)),
+            State::Done(_) => None,
+        };
+        self.slots.iter().enumerate().filter_map(wait).collect()
     }
 }
 

@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::id::{GroupId, ReplicaId};
 use crate::limits::PREFER_ELECTIONS;
 use crate::marks;
+use crate::mutants::Mutant;
 use crate::time::{Duration, Instant};
 
 /// Another replica that should lead instead of the one here.
@@ -60,11 +61,12 @@ impl Broker {
     pub(super) fn prefer(&mut self, out: &mut Effects) {
         let (now, silence, memory) = (self.now.mono, self.longest_election(), self.ailing_memory());
         let patience = Duration(silence.0.saturating_mul(PREFER_ELECTIONS.into()));
+        let planted = self.config.mutants.planted(Mutant::NeverHome);
         for (group, heir) in &mut self.preferred.heirs {
             let fit = |replica: &Replica| !replica.ailing(now, memory).contains(&heir.replica);
             let replica = self.replicas.get(group).filter(|replica| fit(replica));
             let able = replica.is_some_and(|replica| replica.raft.could_lead(heir.replica));
-            if able {
+            if able && !planted {
                 heir.since = heir.since.or(Some(now));
                 heir.seen = now;
             } else if now.since(heir.seen) > silence {

@@ -12,6 +12,7 @@ use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{ConnId, GroupId};
 use crate::marks;
+use crate::mutants::Mutant;
 use crate::time::Duration;
 
 /// A disk that was not seen to be full for so long, while it was tried again and again, has room.
@@ -52,6 +53,11 @@ impl Pressure {
         self.checkpointing = self.checkpointing - u64::from(before.checkpointing) + u64::from(now.checkpointing);
     }
 
+    /// Whether connections that produce are to be muted.
+    pub(super) fn holding(&self) -> bool {
+        self.holding
+    }
+
     pub(super) fn check(&self) {
         let unwritten: u64 = self.loads.values().map(|load| load.unwritten_bytes).sum();
         assert_eq!(unwritten, self.unwritten_bytes, "the loads of groups add up");
@@ -77,7 +83,7 @@ impl Broker {
             self.disk_full = None;
             out.event(Event::Progress("there is room on the disk again".into()));
         }
-        if self.pressure.holding && !holding {
+        if self.pressure.holding && !holding && !self.config.mutants.planted(Mutant::HeldForEver) {
             self.sessions.release_held(out);
         }
         self.pressure.holding = holding;

@@ -7,6 +7,7 @@ use super::entry::{EntryHead, EntryKind};
 use super::machine::Placed;
 use super::session::Reply;
 use super::turned_away::Sequence;
+use super::waits::Wait;
 use super::{Broker, Call, CallId, Caller, Waiting};
 use crate::controller::configs::TimestampType;
 use crate::effect::Effects;
@@ -53,6 +54,15 @@ pub(super) struct ProduceCall {
 impl ProduceCall {
     fn open(&self) -> bool {
         self.slots.iter().any(|(.., slot)| !matches!(slot, Slot::Done(_)))
+    }
+
+    pub(super) fn waits(&self) -> Vec<Wait> {
+        let wait = |(at, (.., slot)): (usize, &(String, i32, Slot))| match slot {
+            Slot::Proposed { .. } => Some(Wait::Entry(at)),
+            Slot::Thin { .. } => Some(Wait::Replicas),
+            Slot::Done(_) => None,
+        };
+        self.slots.iter().enumerate().filter_map(wait).collect()
     }
 }
 
@@ -220,7 +230,7 @@ impl Broker {
                         let quorum = replica.raft.voters() / 2 + 1;
                         if needed <= quorum || replica.raft.holders(index) >= needed {
                             *slot = Slot::Done(Ok(placed));
-                        } else {
+                        } else if !self.config.mutants.planted(Mutant::ThinForgotten) {
                             self.thin.insert(call);
                         }
                     }

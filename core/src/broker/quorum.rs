@@ -4,6 +4,7 @@
 //! the configuration of its group to what the image says. Kafka's names: DescribeQuorum (KIP-595) and AddRaftVoter (KIP-853).
 
 use super::admin::Purpose;
+use super::waits::Wait;
 use super::{Broker, Call, CallId, Caller};
 use crate::controller::command::{AdmitBroker, Command};
 use crate::controller::image::{Applied, Controller, Rejection};
@@ -26,6 +27,12 @@ pub(super) struct AdmitCall {
     caller: Caller,
     node: NodeId,
     result: Option<Result<Applied, Rejection>>,
+}
+
+impl AdmitCall {
+    pub(super) fn waits(&self) -> Vec<Wait> {
+        vec![if self.result.is_some() { Wait::Image } else { Wait::Command(0) }]
+    }
 }
 
 impl Broker {

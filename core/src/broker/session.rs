@@ -41,6 +41,7 @@ struct Session {
 /// Every open connection.
 ///
 /// - the answers of a connection leave in the order of its requests, each exactly once
+/// - whoever is held back is among those that [`Sessions::release_held`] lets go on; whoever is muted has much unanswered
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     open: BTreeMap<ConnId, Session>,
@@ -85,6 +86,11 @@ impl Sessions {
                 }
             }
         }
+    }
+
+    /// Whether somebody waits for [`Sessions::release_held`].
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -154,13 +160,20 @@ impl Sessions {
 
     pub(super) fn check(&self) {
         assert!(self.held.iter().all(|conn| self.open.contains_key(conn)), "who is held back is connected");
-        for session in self.open.values() {
+        for (conn, session) in &self.open {
+            assert_eq!(
+                session.held,
+                self.held.contains(conn),
+                "who is held back is among those that will be let go on"
+            );
             let held: u64 = session.waiting.iter().map(|waiting| waiting.bytes).sum();
             assert_eq!(session.bytes, held, "bytes of a connection add up");
             assert!(
                 session.waiting.front().is_none_or(|waiting| waiting.reply.is_none()),
                 "an answer that is due has left"
             );
+            let room = session.waiting.len() < CONNECTION_REQUESTS_MAX / 2 && session.bytes < CONNECTION_BYTES_MAX / 2;
+            assert!(!session.muted || !room || session.closing, "who is muted has too much unanswered");
         }
     }
 }

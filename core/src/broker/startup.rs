@@ -375,7 +375,9 @@ impl Broker {
         let dying = Dying { forgotten, files, outstanding: outstanding as u64 };
         self.dying.insert(group, dying);
         self.deliver(group, output, out);
-        self.fail_reads(group, out);
+        if !self.config.mutants.planted(Mutant::DroppedReadsForgotten) {
+            self.fail_reads(group, out);
+        }
         self.wake_fetches(group, out);
     }
 

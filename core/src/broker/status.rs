@@ -44,6 +44,8 @@ pub struct GroupStatus {
     pub serving: bool,
     /// Whether it leads.
     pub leading: bool,
+    /// Whether it votes, and no other configuration than the one it votes in is decided by.
+    pub votes: bool,
     /// The leader it knows; zero is none.
     pub leader: ReplicaId,
     /// Its term.

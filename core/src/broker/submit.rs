@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::admin::Purpose;
 use super::entry::{EntryHead, EntryKind};
-use super::{Broker, Waiting};
+use super::{Broker, CallId, Waiting};
 use crate::controller::command::{Command, Origin, RegisterBroker};
 use crate::controller::image::{Applied, Rejection};
 use crate::effect::Effects;
@@ -45,6 +45,34 @@ impl Submissions {
     pub(super) fn of(directory: DirectoryId) -> Self {
         let half = |from: usize| u64::from_le_bytes(std::array::from_fn(|at| directory.0[from + at]));
         Self { last: mix(half(0) ^ mix(half(8))) >> 16, fresh: false, open: BTreeMap::new() }
+    }
+
+    fn purposes(&self) -> impl Iterator<Item = &Purpose> {
+        self.open.values().map(|open| &open.purpose)
+    }
+
+    /// Whether a command is under way for this slot of a call.
+    pub(super) fn is_open(&self, call: CallId, slot: usize) -> bool {
+        self.purposes().any(|purpose| match purpose {
+            Purpose::CreateTopic(of, at) | Purpose::DeleteTopic(of, at) => (*of, *at) == (call, slot),
+            Purpose::Admit(of) => *of == call,
+            Purpose::AutoCreate(_) | Purpose::ProducerIds | Purpose::Renew => false,
+        })
+    }
+
+    /// Whether producer ids are asked for.
+    pub(super) fn asks_for_ids(&self) -> bool {
+        self.purposes().any(|purpose| matches!(purpose, Purpose::ProducerIds))
+    }
+
+    /// Whether this topic is asked for, because a client asked for it.
+    pub(super) fn creates(&self, name: &str) -> bool {
+        self.purposes().any(|purpose| matches!(purpose, Purpose::AutoCreate(of) if of == name))
+    }
+
+    /// Whether each command is sent again in time.
+    pub(super) fn is_due_by(&self, now: Instant) -> bool {
+        self.open.values().all(|open| open.next_send <= now + RETRY_AFTER)
     }
 }
 

@@ -157,7 +157,7 @@ impl Broker {
                 self.register();
             }
         }
-        if moved {
+        if moved && !self.config.mutants.planted(Mutant::FetchesNotWoken) {
             self.wake_fetches(group, out);
         }
     }
@@ -339,7 +339,8 @@ impl Broker {
         if running || self.journal_full {
             let deadline = self.deadlines.first().map_or(self.next_tick, |(deadline, _)| *deadline);
             let wake = deadline.min(self.next_tick);
-            if self.wake_at != Some(wake) {
+            let idle = out.effects.is_empty() && self.config.mutants.planted(Mutant::NoWakeWhenIdle);
+            if self.wake_at != Some(wake) && !idle {
                 self.wake_at = Some(wake);
                 out.push(Effect::WakeAt(wake));
             }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::id::{DirectoryId, NodeId, Offset, TopicId};
 use crate::kafka::ErrorCode;
+use crate::mutants::Mutants;
 use crate::time::{Duration, Instant, Timestamp};
 
 /// How a client behaves. [`Config::new`] gives the defaults of Kafka's own clients where they have one.
@@ -52,6 +53,8 @@ pub struct Config {
     pub allow_auto_topic_creation: bool,
     /// The seed of every random choice: which broker first, which partition for a record without key.
     pub seed: u64,
+    /// Planted bugs; none in a normal build.
+    pub mutants: Mutants,
 }
 
 impl Config {
@@ -77,6 +80,7 @@ impl Config {
             fetch_partition_max_bytes: 1024 * 1024,
             allow_auto_topic_creation: false,
             seed: 0,
+            mutants: Mutants::default(),
         }
     }
 }

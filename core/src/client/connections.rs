@@ -16,6 +16,7 @@ use crate::kafka::{
     ApiKey, ErrorCode, FrameReader, RequestBody, RequestHeader, ResponseBody, SUPPORTED, decode_response,
     encode_request,
 };
+use crate::mutants::{Mutant, Mutants};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -104,6 +105,7 @@ pub(super) struct Connections {
     client_id: String,
     request_timeout: Duration,
     retry_backoff: Duration,
+    mutants: Mutants,
     rng: Rng,
     last_conn: u64,
     addresses: BTreeMap<Node, (String, u16)>,
@@ -119,6 +121,7 @@ impl Connections {
             client_id: config.client_id.clone(),
             request_timeout: config.request_timeout,
             retry_backoff: config.retry_backoff,
+            mutants: config.mutants,
             rng: Rng::stream(config.seed, &[super::STREAM_BACKOFF]),
             last_conn: 0,
             addresses: bootstrap.map(|(i, address)| (-1 - i as i32, address.clone())).collect(),
@@ -304,7 +307,8 @@ impl Connections {
     /// The next moment after `now` at which something here is late, or can be tried again.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let late = self.lines.values().filter_map(Line::deadline);
-        let again = self.lines.values().filter(|line| line.wanted).map(|line| line.not_before);
+        let forgets = self.mutants.planted(Mutant::BackoffForgotten);
+        let again = self.lines.values().filter(|line| line.wanted && !forgets).map(|line| line.not_before);
         late.chain(again).filter(|at| *at > now).min()
     }
 

@@ -6,7 +6,7 @@ use crate::limits::STRANGERS_MAX;
 use crate::marks;
 use crate::mutants::Mutant;
 use crate::rng::{Rng, mix};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Names the stream that cluster ids come from.
 const CLUSTER_STREAM: u64 = 0x666f_726d;
@@ -32,7 +32,12 @@ impl Formation {
     /// Time has passed. Nothing is done before the disk was read.
     pub fn tick(&mut self, now: Instant) {
         if self.asks() && now >= self.next_say {
+            let first = self.next_say == Instant::default();
             self.next_say = now + self.setup.every;
+            if first && self.setup.mutants.planted(Mutant::FormsLate) {
+                self.next_say = now + Duration::from_secs(6);
+                return;
+            }
             self.found();
             self.tell_all();
         }

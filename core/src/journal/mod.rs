@@ -380,6 +380,12 @@ impl Journal {
         self.open_writer().is_some_and(Writer::pressure)
     }
 
+    /// Whether something is to be written, and nothing is under way that would lead to it, not even the wait for a disk that is full.
+    /// Never after [`Journal::commands`].
+    pub fn is_stalled(&self) -> bool {
+        self.open_writer().is_some_and(Writer::is_stalled)
+    }
+
     /// Asserts the invariants.
     pub fn check(&self) {
         if let Some(writer) = self.open_writer() {

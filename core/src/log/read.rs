@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::find::Search;
 use super::segment::{Entry, Index, IndexFile, Segment, decode_index, floor};
 use super::writer::{Op, bytes_of};
-use super::{Done, Log};
+use super::{Condition, Done, Log};
 use crate::effect::{DiskCommand, DiskError, DiskResult};
 use crate::id::{FileId, Offset};
 use crate::kafka::batch::{Check, Damage, HEADER_BYTES, Header, views};
@@ -184,6 +184,22 @@ impl Need {
 }
 
 impl Log {
+    /// Whether [`Done::Read`] or [`Done::Lookup`] will follow for this read: it is at the disk, or about to be.
+    pub fn is_reading(&self, read: ReadId) -> bool {
+        let out = |op: &Op| matches!(op, Op::Read { id, .. } if *id == read);
+        self.reads.pending.contains_key(&read)
+            && (self.reads.wanted.contains(&read)
+                || self.ops.iter().any(|(tag, op)| out(op) && !self.stale.contains(tag)))
+    }
+
+    /// Whether its state is at the disk, or about to be asked for.
+    pub fn is_restoring(&self) -> bool {
+        match &self.condition {
+            Condition::Restoring { asked, .. } => !asked || self.ops.values().any(|op| matches!(op, Op::ReadState)),
+            Condition::Usable | Condition::Full | Condition::Failed => false,
+        }
+    }
+
     /// Reads whole batches, from the one that holds `from` on, to at most `max_bytes`; but if `at_least_one`, the first one
     /// however large (KIP-74).
     pub fn read(&mut self, from: Offset, max_bytes: u64, at_least_one: bool) -> Read {

@@ -242,6 +242,10 @@ impl Group {
         if self.frozen {
             return;
         }
+        let quiet = self.leading() && self.applied == self.last();
+        if quiet && self.setup.mutants.planted(Mutant::IdleLeadersSilent) {
+            return;
+        }
         if self.barred && !self.leading() {
             return self.tick_barred();
         }
@@ -455,7 +459,10 @@ impl Group {
             events.event(Event::Deposed { group: self.setup.group, term });
             self.role = Role::Following;
             output.lost.extend(std::mem::take(&mut self.pending).into_values().map(|(_, token)| token));
-            output.unreadable.extend(std::mem::take(&mut self.rounds).into_values().flatten());
+            let rounds = std::mem::take(&mut self.rounds);
+            if !self.setup.mutants.planted(Mutant::DeposedReadsDropped) {
+                output.unreadable.extend(rounds.into_values().flatten());
+            }
             output.unreadable.extend(std::mem::take(&mut self.confirmed).into_iter().flat_map(|(_, tokens)| tokens));
             output.unreadable.append(&mut self.reads);
             output.lost.extend(std::mem::take(&mut self.proposals).into_iter().map(|(token, _)| token));

@@ -69,6 +69,11 @@ impl Admin {
         Self { config, fates: fates.collect(), rng, calls: Calls::default(), asked: BTreeMap::new(), too_few }
     }
 
+    /// Lets its client be set otherwise.
+    pub(super) fn configure(&mut self, how: impl FnOnce(&mut Config)) {
+        how(&mut self.config);
+    }
+
     fn create(&mut self, at: usize, desk: &mut Desk<'_>) {
         let TopicSpec { name, partitions, replication, min_insync, .. } = self.fates[at].spec.clone();
         let partitions = partitions as i32;

@@ -29,6 +29,8 @@ enum Doing {
 #[derive(Debug)]
 pub(super) struct Consumer {
     spec: ConsumerSpec,
+    /// The longest it waits in a poll, if it is patient: microseconds.
+    patience: Option<u64>,
     config: Config,
     rng: Rng,
     calls: Calls,
@@ -45,9 +47,10 @@ fn kept(progress: &[Progress]) -> BTreeMap<(String, i32), i64> {
 }
 
 impl Consumer {
-    pub(super) fn new(spec: ConsumerSpec, config: Config, rng: Rng) -> Self {
+    pub(super) fn new(spec: ConsumerSpec, patience: Option<u64>, config: Config, rng: Rng) -> Self {
         Self {
             spec,
+            patience,
             config,
             rng,
             calls: Calls::default(),
@@ -101,7 +104,10 @@ impl Consumer {
             })
             .collect();
         let max_records = self.rng.between(1, 200) as usize;
-        let max_wait = Duration::from_millis(self.rng.between(10, 300));
+        let max_wait = match self.patience {
+            Some(longest) => Duration::from_micros(self.rng.between(longest / 10, longest)),
+            None => Duration::from_millis(self.rng.between(10, 300)),
+        };
         self.call(desk, Doing::Poll(polls), Operation::Poll { max_records, max_wait });
     }
 

@@ -60,7 +60,13 @@ impl Program for Prober {
             panic!("the client ended {call:?}, which nobody asked for");
         };
         match result {
-            Ok(Outcome::Produced { offset, .. }) => desk.log.sent(op, offset.map(|offset| offset.0), -1),
+            Ok(Outcome::Produced { offset, .. }) => {
+                let offset = offset.map(|offset| offset.0);
+                desk.log.sent(op, offset, -1);
+                if let Some(offset) = offset {
+                    desk.board.acked((topic, partition, offset), desk.now);
+                }
+            }
             Ok(other) => panic!("a produce gave {other:?}"),
             Err(failure) => {
                 desk.log.fail(op, &failure);

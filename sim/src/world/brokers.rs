@@ -103,7 +103,9 @@ impl World {
             Input::Request { conn, id, request } => match process.closing.contains(conn) {
                 true => unheard = true,
                 false => {
+                    let promise = self.scenario.settings().request_timeout.0;
                     self.oracle.asked(node, *conn, *id, acks(request));
+                    self.oracle.due(now, (node, *conn), *id, request, promise);
                     if acks(request).is_some_and(|acks| acks != 0) {
                         self.oracle.sent(node, *conn, *id, sequenced(&process.broker, request));
                     }
@@ -130,6 +132,8 @@ impl World {
         }
         let host = &mut self.hosts[place as usize];
         let cost = table::STEP_COST.draw(&mut host.step_rng);
+        host.steps += 1;
+        host.excused_until = host.excused_until.max(host.paused_until).max(host.stalled_until);
         let Some(process) = host.alive(life) else {
             return;
         };
@@ -184,6 +188,7 @@ impl World {
                     );
                 }
                 Event::Deposed { group, term } => {
+                    self.ending_deposed(place, *group);
                     self.tell(Some(place), format!("broker {node} no longer leads {} (term {})", name(*group), term.0));
                 }
                 Event::Chartered { cluster, replica, members, .. } => {
@@ -230,7 +235,8 @@ impl World {
                 Event::Note(text) | Event::Progress(text) => {
                     self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
                 }
-                Event::Recovered { .. } | Event::Appended { .. } | Event::Persisted { .. } | Event::Serving { .. } => {}
+                Event::Recovered { .. } | Event::Appended { .. } | Event::Persisted { .. } => {}
+                Event::Serving { group, .. } => self.ending_serves(place, *group),
                 // Whoever votes may campaign: what was said to an earlier campaign of it comes now.
                 Event::HardStatePersisted { group, .. } => self.counted(Kind::Vote(*group), Some(place)),
                 Event::Applied { group, .. } => {
@@ -269,6 +275,8 @@ impl World {
                         });
                     }
                     self.oracle.answered(NodeId(place + 1), conn, id);
+                    let excused = self.hosts[place as usize].excused_until;
+                    self.oracle.in_time(self.now, (NodeId(place + 1), conn), id, excused);
                     self.answered(place, conn, id, &response);
                     self.respond(place, life, at, conn, bytes);
                 }
@@ -485,6 +493,7 @@ impl World {
                 self.lose_or_replace(place, life);
             }
             (Halt::Stopped, _) if stop_asked.is_some() => {
+                self.ending_halts(place);
                 let life = self.end_process(place, false);
                 self.queue.push(self.now + stop_asked.unwrap_or_default(), Happening::Restart { place, life });
             }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tidelog_core::client;
 use tidelog_core::effect::Input;
 use tidelog_core::id::{ConnId, RequestId};
-use tidelog_core::kafka::{FrameReader, decode_request};
+use tidelog_core::kafka::{FrameReader, RequestBody, decode_request};
 use tidelog_core::rng::Rng;
 
 use super::brokers::joined;
@@ -183,7 +183,7 @@ impl World {
         who.down = true;
         let life = who.life;
         let config = who.program.restarted(life);
-        who.client = client::Client::new(config);
+        who.client = client::Client::new(client::Config { mutants: self.mutants, ..config });
         who.alarm = Alarm::default();
         who.thinks = Alarm::default();
         let wires: Vec<u64> = std::mem::take(&mut who.wires).into_values().collect();
@@ -317,7 +317,12 @@ impl World {
             let request = RequestId(wire.next_request);
             wire.next_request += 1;
             match decode_request(frame) {
-                Ok(decoded) => self.deliver(place, life, Input::Request { conn, id: request, request: decoded }),
+                Ok(decoded) => {
+                    if matches!(decoded.body, RequestBody::DeleteTopics(_)) {
+                        self.slow_deletion();
+                    }
+                    self.deliver(place, life, Input::Request { conn, id: request, request: decoded });
+                }
                 Err(error) => panic!("a broker cannot read what a client wrote: {error:?}"),
             }
         }

@@ -10,7 +10,7 @@ use crate::verdict::{Outcome, Verdict};
 use crate::workload;
 
 /// How often progress is looked at, in microseconds.
-const LOOK_EVERY: u64 = 250_000;
+pub(super) const LOOK_EVERY: u64 = 250_000;
 /// How long fresh consumers may take to read everything.
 const READING: u64 = 20 * SECOND;
 /// How long brokers may take to answer what was asked before everything was read.
@@ -34,22 +34,24 @@ impl World {
                 }
                 self.stuck_brokers().or_else(|| self.stuck_clients(quiet_from))
             }
+            Phase::Ending => None,
             Phase::Reading { .. } => self.stuck_clients(0),
             Phase::Closing { until } => {
                 if self.now >= until {
                     let owed = std::mem::take(&mut self.owed);
                     self.oracle.finish(&owed);
+                    self.judge_muted();
                     self.phase = Phase::Done;
                     return;
                 }
                 None
             }
         };
+        self.judge_lateness();
         match (self.phase, waiting) {
             (Phase::Settling { .. }, None) => {
                 self.tell(None, "every partition has a leader and every client has finished".to_owned());
-                self.add_client(workload::final_reader(&self.scenario), 1_000);
-                self.phase = Phase::Reading { deadline: self.now + READING };
+                self.begin_ending();
             }
             (Phase::Reading { .. }, None) => {
                 self.tell(None, "everything has been read".to_owned());
@@ -63,15 +65,43 @@ impl World {
                 return;
             }
             (
-                Phase::Settling { .. } | Phase::Reading { .. } | Phase::Closing { .. } | Phase::Chaos | Phase::Done,
+                Phase::Settling { .. }
+                | Phase::Ending
+                | Phase::Reading { .. }
+                | Phase::Closing { .. }
+                | Phase::Chaos
+                | Phase::Done,
                 _,
             ) => {}
+        }
+        if self.phase == Phase::Ending {
+            self.play();
+            if self.ending_is_over() {
+                self.add_client(workload::final_reader(&self.scenario), 1_000);
+                self.phase = Phase::Reading { deadline: self.now + READING };
+            }
         }
         self.queue.push(self.now + LOOK_EVERY, Happening::Check);
     }
 
+    /// What was asked and should have been answered by now.
+    pub(super) fn judge_lateness(&mut self) {
+        let hosts = &self.hosts;
+        let excused = |node: NodeId| hosts.get(node.0 as usize - 1).map_or(0, |host| host.excused_until);
+        self.oracle.judge_lateness(self.now, excused);
+    }
+
+    /// Nobody is held back any more when there is nothing left to be written.
+    fn judge_muted(&mut self) {
+        let muted = self.wires.values().find(|wire| wire.muted && wire.broker_open && wire.client_open);
+        if let Some((place, client)) = muted.map(|wire| (wire.place, wire.client)) {
+            let what = format!("broker {} still does not read what client {client} sends", place + 1);
+            self.oracle.late("muted", &what, CLOSING, &[NodeId(place + 1)]);
+        }
+    }
+
     /// What a broker still waits for.
-    fn stuck_brokers(&self) -> Option<String> {
+    pub(super) fn stuck_brokers(&self) -> Option<String> {
         let mut led = std::collections::BTreeMap::new();
         for host in &self.hosts {
             let node = host.place + 1;
@@ -159,11 +189,26 @@ impl World {
             if stuck {
                 continue;
             }
-            if self.now.saturating_sub(host.journal_at) > RESTED {
-                self.oracle.rested(self.now, node, &audit, self.scenario.sizes.journal_files.into());
-            }
             if host.journal_writes - host.writes_before > CLOSING_WRITES_MAX {
                 self.oracle.restless(host.place + 1);
+            }
+        }
+        if !stuck {
+            self.audit_rested();
+        }
+    }
+
+    /// Looks at what brokers should have done by themselves, some time after the last message.
+    pub(super) fn audit_rested(&mut self) {
+        for host in &self.hosts {
+            let Some(process) = &host.process else { continue };
+            let node = NodeId(host.place + 1);
+            let mut audit = process.broker.audit(|file| host.disk.content(file));
+            if host.rotten {
+                audit.groups.iter_mut().for_each(|group| group.damage = None);
+            }
+            if self.now.saturating_sub(host.journal_at) > RESTED {
+                self.oracle.rested(self.now, node, &audit, self.scenario.sizes.journal_files.into());
             }
             let known = |file: &FileId| match file.kind() {
                 FileKind::Segment | FileKind::SegmentIndex | FileKind::State => audit.files.contains(file),

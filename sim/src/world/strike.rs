@@ -205,7 +205,7 @@ impl World {
     }
 
     /// Whom a fault strikes now.
-    fn resolve(&self, target: Target) -> u32 {
+    pub(super) fn resolve(&self, target: Target) -> u32 {
         let brokers = self.scenario.brokers;
         match target {
             Target::Node(node) => node.saturating_sub(1) % brokers,
@@ -356,6 +356,18 @@ impl World {
         self.hosts.iter_mut().for_each(|host| host.stalled_until = host.stalled_until.max(until));
         self.tally.fault("slow_change");
         self.tell(None, "fault: all disks are slow for a while".to_owned());
+    }
+
+    /// A topic is to be deleted. Now and then all disks become slow, so that something of it is being read when it is.
+    pub(super) fn slow_deletion(&mut self) {
+        let odds = self.scenario.patience.slow_deletions;
+        if self.phase != Phase::Chaos || odds == 0 || !self.deletion_rng.per_mille(odds) {
+            return;
+        }
+        let until = self.now + self.deletion_rng.between(300_000, 1_500_000);
+        self.hosts.iter_mut().for_each(|host| host.stalled_until = host.stalled_until.max(until));
+        self.tally.fault("slow_deletion");
+        self.tell(None, "fault: all disks are slow while a topic is deleted".to_owned());
     }
 
     pub(super) fn ambush(&mut self, place: u32, life: u64) {

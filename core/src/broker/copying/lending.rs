@@ -53,6 +53,11 @@ pub(in crate::broker) struct Copies {
 }
 
 impl Copies {
+    /// Whether somebody waits for a piece, and none is read although there is room.
+    pub(in crate::broker) fn is_stalled(&self) -> bool {
+        !self.waiting.is_empty() && self.reading.len() < COPY_READS_MAX
+    }
+
     /// The group is gone: nothing of it is read any more.
     pub(in crate::broker) fn forget(&mut self, group: GroupId) {
         self.waiting.retain(|pull| pull.group != group);

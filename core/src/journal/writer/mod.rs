@@ -197,7 +197,7 @@ impl Writer {
     }
 
     pub(super) fn seal(&mut self) {
-        self.seal_wanted = !self.sealed;
+        self.seal_wanted = !self.sealed || self.mutants.planted(Mutant::SealsAgain);
     }
 
     pub(super) fn durable(&self) -> Ticket {
@@ -215,7 +215,13 @@ impl Writer {
     }
 
     pub(super) fn is_idle_unsealed(&self) -> bool {
-        self.is_open() && self.in_flight.is_none() && self.eager == 0 && !self.sealed && !self.seal_wanted
+        let sealed = self.sealed && !self.mutants.planted(Mutant::SealsAgain);
+        self.is_open() && self.in_flight.is_none() && self.eager == 0 && !sealed && !self.seal_wanted
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        let wanted = self.eager > 0 || self.seal_wanted || self.current.is_none();
+        wanted && self.in_flight.is_none() && self.preparing.is_none() && !self.full
     }
 
     pub(super) fn needed(&self) -> usize {

@@ -25,6 +25,15 @@ impl Group {
         self.reads.push(token);
     }
 
+    /// What was asked and is not answered yet.
+    pub fn open_tokens(&self) -> impl Iterator<Item = Token> + '_ {
+        let proposed = self.proposals.iter().map(|(token, _)| *token);
+        let pending = self.pending.values().map(|(_, token)| *token);
+        let rounds = self.rounds.values().flatten().copied();
+        let confirmed = self.confirmed.iter().flat_map(|(_, tokens)| tokens.iter().copied());
+        proposed.chain(pending).chain(self.reads.iter().copied()).chain(rounds).chain(confirmed)
+    }
+
     pub(super) fn flush_proposals(&mut self, output: &mut Output) {
         if self.proposals.is_empty() {
             return;

@@ -8,6 +8,7 @@ use raft::eraftpb::{Message, MessageType};
 
 use super::Group;
 use crate::id::Index;
+use crate::mutants::Mutant;
 
 /// So many heartbeats, and nothing said of anything that is not here.
 const BEATS: u8 = 3;
@@ -39,7 +40,8 @@ impl Group {
             MessageType::MsgAppend => self.told_of(commit),
             _ => return,
         }
-        self.level.reached |= self.level.beats >= BEATS && self.level.told <= self.last();
+        let beats = if self.setup.mutants.planted(Mutant::LevelLate) { u8::MAX } else { BEATS };
+        self.level.reached |= self.level.beats >= beats && self.level.told <= self.last();
     }
 
     /// It leads: nobody is further.
