@@ -94,6 +94,12 @@ pub enum Mutant {
     LeaseNeverEnds,
     /// The tombstones of deleted topics are not part of a checkpoint of the metadata.
     TombstonesUnsaved,
+    /// Any producer that is older than a topic may begin in mid-sequence there.
+    BeginsByAge,
+    /// A replica that restarts forgets which producers may go on as in the former topic.
+    FloorLostAtRestart,
+    /// Timestamps of records are whatever their producers say.
+    TimestampsUnjudged,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -179,6 +185,13 @@ mod registry {
         (Mutant::NeverSealed, "never-sealed", "an idle journal is not sealed"),
         (Mutant::LeaseNeverEnds, "lease-never-ends", "lent files are kept for ever"),
         (Mutant::TombstonesUnsaved, "tombstones-unsaved", "a checkpoint leaves out deleted topics"),
+        (Mutant::BeginsByAge, "begins-by-age", "a producer older than a topic begins there in mid-sequence"),
+        (Mutant::FloorLostAtRestart, "floor-lost-at-restart", "a restart forgets who may go on from the former topic"),
+        (
+            Mutant::TimestampsUnjudged,
+            "timestamps-unjudged",
+            "records of any time are taken, whatever their topic allows",
+        ),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.

@@ -3,7 +3,7 @@
 //! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal,
 //! state machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of
 //! which cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
-//! [`produce`] (with [`turned_away`]), [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
+//! [`produce`] (with [`turned_away`] and [`timestamps`]), [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far behind files, [`healing`]
 //! those whose files are damaged, [`suspended`] gives up what a damaged journal lost, [`preferred`] gives leadership back,
 //! [`submit`] talks to the controller, [`replica`] and [`machine`] are one group and what it folds into.
 
@@ -28,6 +28,7 @@ mod startup;
 mod status;
 mod submit;
 mod suspended;
+mod timestamps;
 mod turn;
 mod turned_away;
 
