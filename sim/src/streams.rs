@@ -32,3 +32,9 @@ pub(crate) const LOST: u64 = 15;
 pub(crate) const AMBUSH: u64 = 13;
 /// Power losses while a formation file is written: `[WORD]`.
 pub(crate) const WORD: u64 = 16;
+/// Which producers leave out sequences: `[SKIPS]`; and where: `[SKIPS, client]`.
+pub(crate) const SKIPS: u64 = 26;
+/// Which topics are made late: `[LATE]`.
+pub(crate) const LATE: u64 = 27;
+/// Which topics bound the times of their records: `[TIMES]`; and records of times that can not be: `[TIMES, producer]`.
+pub(crate) const TIMES: u64 = 28;

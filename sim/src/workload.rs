@@ -28,10 +28,11 @@ pub(crate) fn programs(scenario: &Scenario) -> Vec<Box<dyn Program>> {
     };
     let mut rng = stream();
     programs.push(Box::new(admin::Admin::new(scenario, client_config(scenario, "admin", &mut rng), rng)));
-    for spec in &scenario.producers {
+    for (nth, spec) in (0..).zip(&scenario.producers) {
         let mut rng = stream();
         let config = client_config(scenario, "producer", &mut rng);
-        programs.push(Box::new(producer::Producer::new(spec.clone(), config, rng)));
+        let odd = producer::OddTimes::new(scenario, nth);
+        programs.push(Box::new(producer::Producer::new(spec.clone(), config, rng, odd)));
     }
     for spec in &scenario.consumers {
         let mut rng = stream();

@@ -38,11 +38,13 @@ pub use audit::{Audit, GroupAudit};
 pub use config::{Boot, Config, Settings};
 pub use status::{GroupStatus, Status};
 
-use crate::controller::image::Image;
+use crate::controller::image::{Image, Tombstone};
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
 use crate::formation::{Charter, Formation, Membership, Role};
-use crate::id::{ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
+use crate::id::{
+    ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, Index, JobId, NodeId, OpId, RequestId, Term, TopicId,
+};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
@@ -591,6 +593,11 @@ impl Broker {
     pub fn topic(&self, name: &str) -> Option<(TopicId, Vec<GroupId>)> {
         let topic = self.image()?.topic_named(name)?;
         Some((topic.id, topic.partitions.iter().map(|partition| partition.group).collect()))
+    }
+
+    /// What is left of deleted topics, as far as it is known here: the index of each deletion and the tombstone.
+    pub fn tombstones(&self) -> impl Iterator<Item = (Index, &Tombstone)> {
+        self.image().into_iter().flat_map(|image| image.tombstones().iter().map(|(index, stone)| (*index, stone)))
     }
 
     /// The state of the broker at this moment.

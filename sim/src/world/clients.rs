@@ -317,7 +317,14 @@ impl World {
             let request = RequestId(wire.next_request);
             wire.next_request += 1;
             match decode_request(frame) {
-                Ok(decoded) => self.deliver(place, life, Input::Request { conn, id: request, request: decoded }),
+                Ok(mut decoded) => {
+                    let client = wire.client as usize;
+                    let skips = self.clients.get_mut(client).and_then(|client| client.skips.as_mut());
+                    if skips.is_some_and(|skips| skips.comes(&mut decoded)) {
+                        self.tally.fault("skipped_sequences");
+                    }
+                    self.deliver(place, life, Input::Request { conn, id: request, request: decoded });
+                }
                 Err(error) => panic!("a broker cannot read what a client wrote: {error:?}"),
             }
         }

@@ -156,6 +156,11 @@ impl Batch {
         self.rebuilt(header)
     }
 
+    /// The same records at another place in the sequence of their producer: for whoever plays one that leaves some out.
+    pub fn with_base_sequence(&self, base_sequence: i32) -> Self {
+        self.rebuilt(Header { base_sequence, ..self.header })
+    }
+
     /// Gives the batch its place: the header is rebuilt beside the shared payload. The CRC covers neither field.
     ///
     /// Panics if the offsets leave the range of an `i64` or `base` is negative.
