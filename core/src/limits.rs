@@ -72,5 +72,7 @@ pub const PREFER_ELECTIONS: u32 = 10;
 
 /// An idempotent producer has at most five batches of a partition under way (as Kafka's brokers remember five): so many behind the first.
 pub const BATCHES_BEHIND_MAX: usize = 4;
+/// So many batches in a row of a producer that may begin anywhere are turned away because of one before them.
+pub const BEGINNERS_HELD_MAX: usize = 16;
 /// How many producers are remembered, over all connections and partitions, of which a batch was turned away.
 pub const TURNED_AWAY_MAX: usize = 100_000;

@@ -9,6 +9,7 @@ use house::requests::batch;
 use tidelog_core::id::{ConnId, NodeId};
 use tidelog_core::kafka::messages::*;
 use tidelog_core::kafka::{ErrorCode, ResponseBody};
+use tidelog_core::limits::BEGINNERS_HELD_MAX;
 use tidelog_core::marks;
 use tidelog_core::time::Duration;
 
@@ -164,6 +165,37 @@ fn what_follows_a_batch_that_found_no_topic_is_to_be_sent_again_with_it() {
     for sequence in 3..6 {
         assert_eq!(send_on(&mut house, ONE, conn, id, sequence), (NONE, i64::from(sequence) - 3));
     }
+}
+
+#[test]
+fn however_many_were_turned_away_before_it() {
+    let (mut house, id) = outlived(1);
+    delete(&mut house);
+    let conn = house.open(ONE, 3);
+    // More than can be behind the first: its producer sent that again elsewhere, maybe. What is turned away counts by itself.
+    for sequence in 3..9 {
+        assert_eq!(send_on(&mut house, ONE, conn, id, sequence).0, UNKNOWN);
+    }
+    create(&mut house);
+    for sequence in 9..13 {
+        assert_eq!(send_on(&mut house, ONE, conn, id, sequence).0, UNKNOWN);
+    }
+    for sequence in 5..13 {
+        assert_eq!(send_on(&mut house, ONE, conn, id, sequence), (NONE, i64::from(sequence) - 5));
+    }
+}
+
+#[test]
+fn who_never_sends_again_is_let_through_at_last() {
+    let (mut house, id) = outlived(1);
+    delete(&mut house);
+    let conn = house.open(ONE, 3);
+    assert_eq!(send_on(&mut house, ONE, conn, id, 3).0, UNKNOWN);
+    create(&mut house);
+    let told: Vec<i16> = (4..30).map(|sequence| send_on(&mut house, ONE, conn, id, sequence).0).collect();
+    let held = told.iter().take_while(|code| **code == UNKNOWN).count();
+    assert_eq!(held, BEGINNERS_HELD_MAX);
+    assert!(told[held..].iter().all(|code| *code == NONE), "{told:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::machine::Placed;
 use super::replica::Replica;
 use super::session::Reply;
 use super::timestamps::{self, Misdated};
-use super::turned_away::Sequence;
+use super::turned_away::{Behind, Sequence};
 use super::{Broker, Call, CallId, Caller, Waiting};
 use crate::controller::configs::TimestampType;
 use crate::controller::names;
@@ -100,10 +100,14 @@ impl Broker {
                     Some(error) => Err(error),
                     None => batch.and_then(|batch| self.accept(&header, acks, &topic.name, partition.index, batch)),
                 };
-                let checked = checked.and_then(|(group, batch)| match early {
-                    Some(error) if self.begins_anywhere(group, &batch) => Err(error),
-                    Some(_) | None => Ok((group, batch)),
+                let checked = checked.and_then(|(group, batch)| {
+                    let behind = sequence.filter(|_| early.is_some() && self.begins_anywhere(group, &batch));
+                    match behind.and_then(|sequence| self.turned_away.hold_back(conn, place, sequence)) {
+                        Some(error) => Err(error),
+                        None => Ok((group, batch)),
+                    }
                 });
+                let early = early.and_then(Behind::instead);
                 let slot = match checked {
                     Ok((group, batch)) => match self.judge_timestamps(group, &batch) {
                         Ok(()) => {
