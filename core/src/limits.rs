@@ -12,6 +12,10 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 pub const TOPIC_PARTITIONS_MAX: i32 = 10_000;
 /// The most bytes one compressed batch may unfold to.
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The most records of a refused batch that an answer names one by one.
+pub const RECORD_ERRORS_MAX: usize = 1_000;
+/// The most bytes that a compressed batch is unfolded to only to name the records for which it is refused.
+pub const RECORD_ERRORS_UNFOLDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How many batches of a producer are remembered per partition (KIP-98: five may be in flight).
 pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
 /// The most producers remembered per partition; the longest silent one makes room.
@@ -68,5 +72,7 @@ pub const PREFER_ELECTIONS: u32 = 10;
 
 /// An idempotent producer has at most five batches of a partition under way (as Kafka's brokers remember five): so many behind the first.
 pub const BATCHES_BEHIND_MAX: usize = 4;
+/// So many batches in a row of a producer that may begin anywhere are turned away because of one before them.
+pub const BEGINNERS_HELD_MAX: usize = 16;
 /// How many producers are remembered, over all connections and partitions, of which a batch was turned away.
 pub const TURNED_AWAY_MAX: usize = 100_000;

@@ -142,6 +142,12 @@ pub enum Mutant {
     LateAppendCounts,
     /// A pledge counts without being the answer to a live question.
     StalePledge,
+    /// Any producer that is older than a topic may begin in mid-sequence there.
+    BeginsByAge,
+    /// A replica that restarts forgets which producers may go on as in the former topic.
+    FloorLostAtRestart,
+    /// Timestamps of records are whatever their producers say.
+    TimestampsUnjudged,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -251,6 +257,13 @@ mod registry {
         (Mutant::LateVoteCounts, "late-vote-counts", "a vote counts in whatever term it arrives"),
         (Mutant::LateAppendCounts, "late-append-counts", "entries count in whatever term they arrive"),
         (Mutant::StalePledge, "stale-pledge", "a pledge counts though nobody asked for it in this life"),
+        (Mutant::BeginsByAge, "begins-by-age", "a producer older than a topic begins there in mid-sequence"),
+        (Mutant::FloorLostAtRestart, "floor-lost-at-restart", "a restart forgets who may go on from the former topic"),
+        (
+            Mutant::TimestampsUnjudged,
+            "timestamps-unjudged",
+            "records of any time are taken, whatever their topic allows",
+        ),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.

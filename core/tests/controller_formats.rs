@@ -47,8 +47,8 @@ fn any_create() -> impl Strategy<Value = CreateTopic> {
             .prop_map(|all| all.into_iter().map(|(partition, brokers)| Assigned { partition, brokers }).collect()),
     ];
     let counts = prop_oneof![4 => Just((-1, -1)), 4 => (1i32..6, 1i16..3), 1 => (-2i32..6, -2i16..5)];
-    (any_origin(), any_name(), counts, assignment, any_configs(), any::<(i32, i16)>()).prop_map(
-        |(origin, name, (partitions, replication_factor), assignment, configs, (default, factor))| CreateTopic {
+    (any_origin(), any_name(), counts, assignment, any_configs(), any::<(i32, i16, bool)>()).prop_map(
+        |(origin, name, (partitions, replication_factor), assignment, configs, (default, factor, heirs))| CreateTopic {
             origin,
             name,
             partitions,
@@ -56,6 +56,7 @@ fn any_create() -> impl Strategy<Value = CreateTopic> {
             assignment,
             configs,
             defaults: Defaults { partitions: default, replication_factor: factor },
+            heirs,
         },
     )
 }
@@ -211,18 +212,19 @@ fn an_index_is_applied_once() {
 
 #[test]
 fn newer_versions_and_impossible_commands_are_refused() {
-    let newer = Bytes::from_static(&[8, 2]);
-    assert_eq!(Command::decode(newer.clone()), Err(CommandError::Version(2)));
-    assert_eq!(Image::decode(newer), Err(SnapshotError::Version(2)));
+    let newer = Bytes::from_static(&[8, 3]);
+    assert_eq!(Command::decode(newer.clone()), Err(CommandError::Version(3)));
+    assert_eq!(Image::decode(newer), Err(SnapshotError::Version(3)));
     assert_eq!(Command::decode(Bytes::new()), Err(CommandError::Version(0)));
     assert_eq!(Command::decode(Bytes::from_static(&[8, 1])), Err(CommandError::Field("kind")));
     let nobody = Command::RegisterBroker(RegisterBroker { node: NodeId(0), ..register(1) });
     assert_eq!(Command::decode(nobody.encode()), Err(CommandError::Field("node id")));
 }
 
-/// One of everything.
-fn example() -> Image {
+/// One of everything that version 1 had.
+fn first_example() -> Cluster {
     let mut cluster = Cluster::new(3);
+    cluster.heirs = false;
     let moved = RegisterBroker { directory: DirectoryId([99; 16]), ..register(3) };
     cluster.apply(Command::RegisterBroker(moved)).unwrap();
     let mut create = cluster.topic("orders", 2, 2);
@@ -231,6 +233,14 @@ fn example() -> Image {
     cluster.create("gone", 2, 1).unwrap();
     cluster.delete(name("gone")).unwrap();
     cluster.allocate().unwrap();
+    cluster
+}
+
+/// The same, and a topic that was made again.
+fn example() -> Image {
+    let mut cluster = first_example();
+    cluster.heirs = true;
+    cluster.create("gone", 1, 1).unwrap();
     cluster.image
 }
 
@@ -240,16 +250,39 @@ fn hex(bytes: &[u8]) -> String {
     lines.join("\n") + "\n"
 }
 
-/// If this fails, snapshots on disks can not be read any more, or brokers of two versions disagree: raise the version and
+fn unhex(golden: &str) -> Bytes {
+    let digits: String = golden.split_whitespace().collect();
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+/// If one of these fails, snapshots on disks can not be read any more, or brokers of two versions disagree: raise the version and
 /// keep reading the old one, rather than change the file.
 #[test]
-fn the_snapshot_of_version_1_is_as_it_was() {
+fn the_snapshot_of_version_1_is_read() {
     let golden = include_str!("golden/controller_snapshot_v1.hex");
+    assert_eq!(Image::decode(unhex(golden)), Ok(first_example().image));
+}
+
+#[test]
+fn the_snapshot_of_version_2_is_as_it_was() {
+    let golden = include_str!("golden/controller_snapshot_v2.hex");
     assert_eq!(hex(&example().encode()), golden);
-    let digits: String = golden.split_whitespace().collect();
-    let bytes: Vec<u8> =
-        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect();
-    assert_eq!(Image::decode(bytes.into()), Ok(example()));
+    assert_eq!(Image::decode(unhex(golden)), Ok(example()));
+}
+
+#[test]
+fn a_command_has_the_first_version_that_says_it_all() {
+    let mut cluster = Cluster::new(1);
+    let heirs = Command::CreateTopic(cluster.topic("a", 1, 1));
+    assert_eq!(heirs.encode()[..2], [8, 2]);
+    let without = Command::CreateTopic(CreateTopic { heirs: false, ..cluster.topic("a", 1, 1) });
+    assert_eq!(without.encode()[..2], [8, 1]);
+    assert_eq!(Command::AllocateProducerIds(AllocateProducerIds { origin: origin(1) }).encode()[..2], [8, 1]);
+    for (command, version) in [(heirs, 1), (without, 2)] {
+        let mut other = command.encode().to_vec();
+        other[1] = version;
+        assert_eq!(Command::decode(other.into()), Err(CommandError::Field("version")), "there is one way to say it");
+    }
 }
 
 #[test]
@@ -262,6 +295,7 @@ fn the_commands_of_version_1_are_as_they_were() {
         assignment: assigned(&[(0, &[1, 2])]),
         configs: BTreeMap::from([("segment.bytes".to_owned(), "1048576".to_owned())]),
         defaults: Defaults::default(),
+        heirs: false,
     };
     let commands = [
         Command::RegisterBroker(register(2)),

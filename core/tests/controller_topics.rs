@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use controller_support::*;
 use tidelog_core::controller::command::{AllocateProducerIds, Command, DeleteTopic, TopicRef};
 use tidelog_core::controller::configs::TopicConfig;
-use tidelog_core::controller::image::Applied;
+use tidelog_core::controller::image::{Applied, Image};
 use tidelog_core::controller::{ORIGIN_WINDOW, PARTITIONS_TOTAL_MAX, TOMBSTONE_GROUPS_MAX};
 use tidelog_core::id::{ClusterId, GroupId, Index, NodeId, ReplicaId, TopicId};
 use tidelog_core::kafka::ErrorCode;
@@ -253,6 +253,58 @@ fn commands_of_another_life_are_refused() {
     assert_rejected(result, ErrorCode::BrokerIdNotRegistered, "Boot 1 of broker 1 is not registered.");
 }
 
+/// Producers with an id below this go on in the topic of this name.
+fn heirs_below(cluster: &Cluster, topic: &str) -> i64 {
+    cluster.image.topic_named(topic).expect("it stands").heirs_below().0
+}
+
+#[test]
+fn heirs_are_those_whose_ids_were_given_out_before_the_former_topic_was_deleted() {
+    let mut cluster = Cluster::new(1);
+    let Ok(Applied::ProducerIds { first: before, count }) = cluster.allocate() else { panic!("given") };
+    cluster.create("a", 1, 1).unwrap();
+    assert_eq!(heirs_below(&cluster, "a"), 0, "there was none of its name");
+    cluster.delete(name("a")).unwrap();
+    let deleted = i64::try_from(cluster.index).unwrap();
+    // Given out between the deletion and the creation: its producer never wrote to the former topic.
+    let Ok(Applied::ProducerIds { first: between, .. }) = cluster.allocate() else { panic!("given") };
+    cluster.create("b", 1, 1).unwrap();
+    cluster.create("a", 1, 1).unwrap();
+    assert_eq!(heirs_below(&cluster, "a"), deleted * 1_000);
+    assert!(before + i64::from(count) <= heirs_below(&cluster, "a") && heirs_below(&cluster, "a") <= between);
+    assert_eq!(heirs_below(&cluster, "b"), 0, "another name is another topic");
+}
+
+#[test]
+fn of_several_deletions_the_last_counts() {
+    let mut cluster = Cluster::new(1);
+    let mut deleted = 0;
+    for _ in 0..3 {
+        cluster.create("a", 1, 1).unwrap();
+        assert_eq!(heirs_below(&cluster, "a"), deleted * 1_000);
+        cluster.delete(name("a")).unwrap();
+        deleted = i64::try_from(cluster.index).unwrap();
+    }
+    // Deletions of the topic that stands, and of others, do not change what it began with.
+    cluster.create("a", 1, 1).unwrap();
+    let before = heirs_below(&cluster, "a");
+    cluster.create("b", 1, 1).unwrap();
+    cluster.delete(name("b")).unwrap();
+    assert_eq!(heirs_below(&cluster, "a"), before);
+    let again = Image::decode(cluster.image.encode()).expect("its own snapshot");
+    assert_eq!(again.topic_named("a").map(|topic| topic.heirs_below().0), Some(before), "a snapshot keeps it");
+}
+
+#[test]
+fn a_creation_that_does_not_speak_of_heirs_has_none() {
+    let mut cluster = Cluster::new(1);
+    cluster.heirs = false;
+    cluster.create("a", 1, 1).unwrap();
+    cluster.delete(name("a")).unwrap();
+    cluster.create("a", 1, 1).unwrap();
+    assert_eq!(heirs_below(&cluster, "a"), 0);
+}
+
 #[test]
 fn the_oldest_tombstones_go_and_the_newest_stays() {
     let mut cluster = Cluster::new(1);
@@ -270,6 +322,15 @@ fn the_oldest_tombstones_go_and_the_newest_stays() {
     cluster.image.check();
     assert_eq!(cluster.image.tombstone(deleted[0]), None);
     assert!(deleted[1..].iter().all(|id| cluster.image.tombstone(*id).is_some()));
+    // The tombstone of another name goes with the oldest: then nobody remembers that there was a topic.
+    cluster.create("b", 1, 1).unwrap();
+    cluster.delete(name("b")).unwrap();
+    for _ in 0..=TOMBSTONE_GROUPS_MAX / TOPIC_PARTITIONS_MAX as u64 {
+        cluster.create("a", TOPIC_PARTITIONS_MAX, 1).unwrap();
+        cluster.delete(name("a")).unwrap();
+    }
+    cluster.create("b", 1, 1).unwrap();
+    assert_eq!(heirs_below(&cluster, "b"), 0);
 }
 
 #[test]

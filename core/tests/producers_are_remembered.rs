@@ -190,6 +190,30 @@ fn a_forgotten_producer_goes_on_where_it_was() {
 }
 
 #[test]
+fn an_heir_goes_on_where_it_was_in_the_former_topic() {
+    let mut producers = Producers::new();
+    producers.inherit(ProducerId(2_000));
+    assert_eq!(
+        offer(&mut producers, &batch(2_000, 0, 5, 1), 0, 0),
+        OUT_OF_ORDER,
+        "this one never wrote to the former topic"
+    );
+    assert_eq!(offer(&mut producers, &batch(1_999, 3, 5, 2), 0, 0), Verdict::Append);
+    // From then on it is known, and judged as everybody.
+    assert_eq!(offer(&mut producers, &batch(1_999, 3, 9, 1), 2, 0), OUT_OF_ORDER, "a gap is a gap");
+    assert_eq!(offer(&mut producers, &batch(1_999, 3, 0, 5), 2, 0), OUT_OF_ORDER, "what was before is not here");
+    assert_eq!(offer(&mut producers, &batch(1_999, 3, 5, 2), 2, 0), duplicate(0, 2));
+    assert_eq!(offer(&mut producers, &batch(1_999, 4, 7, 1), 2, 0), OUT_OF_ORDER, "a new epoch begins at zero");
+    assert_eq!(offer(&mut producers, &batch(1_999, 3, 7, 1), 2, 0), Verdict::Append);
+    // Whoever takes up a checkpoint says it again: it is a fact of the topic.
+    let mut again = Producers::decode(producers.encode()).expect("our own table");
+    assert_eq!(again.check(&batch(7, 0, 9, 1)), OUT_OF_ORDER);
+    again.inherit(ProducerId(2_000));
+    assert_eq!(again.check(&batch(7, 0, 9, 1)), Verdict::Append);
+    assert_eq!(again, producers);
+}
+
+#[test]
 fn use_keeps_a_producer() {
     let mut producers = Producers::new();
     offer(&mut producers, &batch(1, 0, 0, 1), 0, 100);

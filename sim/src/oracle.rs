@@ -3,14 +3,19 @@
 mod due;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use tidelog_core::broker::Audit;
 use tidelog_core::event::Event;
-use tidelog_core::id::{ConnId, FileId, GroupId, NodeId, Offset, OpId, RequestId, Term};
-use tidelog_core::kafka::Request;
+use tidelog_core::id::{ConnId, FileId, GroupId, NodeId, Offset, OpId, ProducerId, RequestId, Term, TopicId};
+use tidelog_core::kafka::batch::{Check, views};
+use tidelog_core::kafka::messages::FetchResponse;
+use tidelog_core::kafka::{Records, Request};
 use tidelog_properties::Violation;
+use tidelog_properties::gaps::{Gaps, Stands};
 use tidelog_properties::responses::Responses;
 use tidelog_properties::sequences::{Sent, Sequences};
+use tidelog_properties::timestamps::Timestamps;
 use tidelog_properties::whitebox::Whitebox;
 
 use crate::verdict::Verdict;
@@ -59,6 +64,8 @@ pub(crate) struct Oracle {
     whitebox: Whitebox,
     responses: Responses,
     sequences: Sequences,
+    gaps: Gaps,
+    timestamps: Timestamps,
     writes: Writes,
     /// Produces with acks=all that are not answered.
     acks_all: BTreeSet<(NodeId, ConnId, RequestId)>,
@@ -76,6 +83,8 @@ impl Oracle {
             whitebox: Whitebox::new(),
             responses: Responses::new(),
             sequences: Sequences::new(),
+            gaps: Gaps::new(),
+            timestamps: Timestamps::new(),
             acks_all: BTreeSet::new(),
             writes: Writes::default(),
             due: due::Due::default(),
@@ -141,6 +150,39 @@ impl Oracle {
     /// A broker says what became of them.
     pub(crate) fn taken(&mut self, node: NodeId, conn: ConnId, id: RequestId, errors: impl Iterator<Item = i16>) {
         self.sequences.answered(node, conn, id, errors);
+    }
+
+    /// A broker is asked to take a batch of these values and timestamps, in a topic that lets it take those of this range now.
+    pub(crate) fn offered(&mut self, node: NodeId, records: &[(u64, i64)], range: &RangeInclusive<i64>) {
+        self.timestamps.offered(node, records, range);
+    }
+
+    /// A broker shows what stands in partitions.
+    pub(crate) fn shown(&mut self, fetch: &FetchResponse) {
+        for topic in fetch.responses.iter().filter(|topic| topic.topic_id != TopicId::ZERO) {
+            for partition in &topic.partitions {
+                let bytes = partition.records.as_ref().map(Records::to_bytes).unwrap_or_default();
+                for view in views(bytes, Check::Header).flatten() {
+                    let header = view.header();
+                    let id = ProducerId(header.producer_id);
+                    let sequence = (id.0 >= 0).then_some((id, header.producer_epoch, header.base_sequence));
+                    let stands = Stands { base: header.base_offset, count: header.record_count, sequence };
+                    self.gaps.seen(topic.topic_id, partition.partition_index, stands);
+                }
+            }
+        }
+    }
+
+    /// Everything was read: what stands in partitions is judged, and what stands in topics that bound times.
+    pub(crate) fn everything_read<'a>(
+        &mut self,
+        heirs_below: impl Fn(TopicId) -> Option<ProducerId>,
+        bounded: impl Iterator<Item = (&'a str, u64)>,
+    ) {
+        bounded.for_each(|(topic, value)| self.timestamps.read(topic, value));
+        let broken = self.gaps.violations(heirs_below).into_iter().chain(self.timestamps.violations());
+        let findings = broken.map(|violation| (Verdict::Invariant, Finding::from(violation)));
+        self.findings.extend(findings);
     }
 
     /// Whether this is the answer to a produce with acks=all. Asked once.

@@ -78,6 +78,27 @@ pub struct TopicSpec {
     pub deletions: u32,
     /// `min.insync.replicas`.
     pub min_insync: u32,
+    /// When it is first made: later than producers got their ids, if above zero.
+    #[serde(default)]
+    pub late: u64,
+    /// `message.timestamp.after.max.ms`; set unless it is Kafka's default, as clocks jump by hours.
+    #[serde(default = "forever")]
+    pub ahead_max_ms: i64,
+    /// `message.timestamp.before.max.ms`.
+    #[serde(default = "forever")]
+    pub behind_max_ms: i64,
+}
+
+impl TopicSpec {
+    /// Whether it bounds the times of its records.
+    pub fn bounds_times(&self) -> bool {
+        self.ahead_max_ms != forever() || self.behind_max_ms != forever()
+    }
+}
+
+/// No bound of times.
+fn forever() -> i64 {
+    i64::MAX
 }
 
 /// A client that writes.
@@ -95,6 +116,9 @@ pub struct ProducerSpec {
     pub padding: u32,
     /// Whether keys choose partitions, where a topic stays.
     pub keyed: bool,
+    /// Before so many in a thousand of its batches there is a gap in its sequence, and more often at the beginning of one.
+    #[serde(default)]
+    pub skips: u64,
 }
 
 /// A client that reads.
@@ -256,6 +280,8 @@ impl Scenario {
                 topic.min_insync = 3;
             }
         }
+        scenario.draw_gaps();
+        scenario.draw_times();
         scenario.draw_harm();
         scenario.draw_alone();
         scenario.patience = Patience::draw(seed, scenario.clients());
@@ -285,6 +311,38 @@ impl Scenario {
             && let Some(topic) = self.topics.get_mut(1)
         {
             topic.deletions = topic.deletions.max(1);
+        }
+    }
+
+    /// Producers that leave out sequences, mostly together with topics that are younger than their ids: both are needed to see who
+    /// may begin where.
+    fn draw_gaps(&mut self) {
+        let mut rng = Rng::stream(self.seed, &[streams::SKIPS]);
+        let mut late = Rng::stream(self.seed, &[streams::LATE]);
+        let careless = rng.per_mille(300);
+        for producer in self.producers.iter_mut().filter(|producer| producer.idempotent) {
+            if rng.per_mille(600) && careless {
+                producer.skips = rng.between(1, 4);
+            }
+        }
+        for topic in self.topics.iter_mut().skip(1) {
+            if late.per_mille(if careless { 700 } else { 100 }) {
+                topic.late = late.between(4 * SECOND, 30 * SECOND);
+            }
+        }
+    }
+
+    /// Topics that bound the times of their records.
+    fn draw_times(&mut self) {
+        const HOUR_MS: i64 = 3_600_000;
+        let mut rng = Rng::stream(self.seed, &[streams::TIMES]);
+        for topic in &mut self.topics {
+            if rng.per_mille(50) {
+                topic.ahead_max_ms = HOUR_MS;
+            }
+            if rng.per_mille(500) && topic.ahead_max_ms == HOUR_MS {
+                topic.behind_max_ms = HOUR_MS;
+            }
         }
     }
 
@@ -323,7 +381,16 @@ fn draw_topics(rng: &mut Rng) -> Vec<TopicSpec> {
         let partitions = if topics.len() == 2 { left } else { rng.between(1, u64::from(left)) as u32 };
         let replication = if topics.is_empty() { 3 } else { [3, 3, 3, 2, 1][rng.below(5) as usize] };
         let name = format!("topic-{}", topics.len());
-        topics.push(TopicSpec { name, partitions, replication, deletions: 0, min_insync: 1 });
+        topics.push(TopicSpec {
+            name,
+            partitions,
+            replication,
+            deletions: 0,
+            min_insync: 1,
+            late: 0,
+            ahead_max_ms: forever(),
+            behind_max_ms: forever(),
+        });
         left -= partitions;
     }
     topics
@@ -345,6 +412,7 @@ fn draw_producers(rng: &mut Rng) -> Vec<ProducerSpec> {
                 linger: [0, 2_000, 10_000, 40_000][rng.below(4) as usize],
                 padding: [0, 40, 200, 1_500][rng.below(4) as usize],
                 keyed: false,
+                skips: 0,
             }
         })
         .collect()

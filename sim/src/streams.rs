@@ -48,3 +48,9 @@ pub(crate) const ACTORS: u64 = 33;
 pub(crate) const SLOW_DELETION: u64 = 34;
 /// Power losses while a formation file is written: `[WORD]`.
 pub(crate) const WORD: u64 = 16;
+/// Which producers leave out sequences: `[SKIPS]`; and where: `[SKIPS, client]`.
+pub(crate) const SKIPS: u64 = 26;
+/// Which topics are made late: `[LATE]`.
+pub(crate) const LATE: u64 = 27;
+/// Which topics bound the times of their records: `[TIMES]`; and records of times that can not be: `[TIMES, producer]`.
+pub(crate) const TIMES: u64 = 28;

@@ -69,6 +69,12 @@ pub(crate) fn for_users(property: &str) -> Option<&'static str> {
         "called-out-of-order" => {
             "A producer was told that its sequence has a gap, although it only has to send again what was refused: it may write other records twice."
         }
+        "sequence-gap" => {
+            "A partition holds a record of an idempotent producer and lacks those before it: they are lost, or will come after it."
+        }
+        "misdated" => {
+            "A partition holds a record whose time its topic refuses: it is kept too long, or goes too early."
+        }
         "never-answered" => "A client never got an answer to a request on a connection that stayed open.",
         _ => return None,
     })

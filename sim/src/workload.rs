@@ -41,11 +41,12 @@ pub(crate) fn programs(scenario: &Scenario) -> Vec<Box<dyn Program>> {
     let mut admin = admin::Admin::new(scenario, config, rng);
     admin.configure(|config| lend(0, config));
     programs.push(Box::new(admin));
-    for spec in &scenario.producers {
+    for (nth, spec) in (0..).zip(&scenario.producers) {
         let mut rng = stream();
         let mut config = client_config(scenario, "producer", &mut rng);
         lend(programs.len(), &mut config);
-        programs.push(Box::new(producer::Producer::new(spec.clone(), config, rng)));
+        let odd = producer::OddTimes::new(scenario, nth);
+        programs.push(Box::new(producer::Producer::new(spec.clone(), config, rng, odd)));
     }
     for spec in &scenario.consumers {
         let mut rng = stream();

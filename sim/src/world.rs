@@ -31,6 +31,7 @@ use crate::plan::Plan;
 use crate::program::Program;
 use crate::record::Recorder;
 use crate::scenario::Scenario;
+use crate::skips::Skips;
 use crate::story::Story;
 use crate::streams;
 use crate::tally::Tally;
@@ -93,6 +94,8 @@ struct Client {
     thinks: Alarm,
     rng: Rng,
     wires: BTreeMap<u64, u64>,
+    /// Gaps in the sequences of what it writes.
+    skips: Option<Skips>,
 }
 
 /// Where the run is.
@@ -210,6 +213,11 @@ impl World {
         for program in workload::programs(&world.scenario) {
             world.add_client(program, 20_000);
         }
+        // The first client makes the topics, then come the producers.
+        for (client, spec) in (1..).zip(&world.scenario.producers) {
+            let rng = Rng::stream(seed, &[streams::SKIPS, client]);
+            world.clients[client as usize].skips = (spec.skips > 0).then(|| Skips::new(spec.skips, rng));
+        }
         for (fault, timed) in world.plan.faults.iter().enumerate() {
             world.queue.push(timed.at, Happening::Strike { fault });
         }
@@ -238,6 +246,7 @@ impl World {
             thinks,
             rng,
             wires: BTreeMap::new(),
+            skips: None,
         });
     }
 

@@ -145,6 +145,7 @@ impl Broker {
             assignment: Vec::new(),
             configs: std::collections::BTreeMap::new(),
             defaults: self.defaults(),
+            heirs: true,
         });
         let deadline = self.now.mono + self.config.settings.request_timeout;
         self.submit(&command, Purpose::AutoCreate(name.to_owned()), deadline);

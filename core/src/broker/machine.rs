@@ -10,7 +10,7 @@ use super::entry::{EntryHead, EntryKind};
 use crate::controller::command::{Command, Origin};
 use crate::controller::configs::{TimestampType, TopicConfig};
 use crate::controller::image::{Applied as ImageApplied, Image, Rejection};
-use crate::id::{Index, Offset, Term};
+use crate::id::{Index, Offset, ProducerId, Term};
 use crate::kafka::ErrorCode;
 use crate::kafka::batch::{Batch, NO_TIMESTAMP};
 use crate::limits::PRODUCER_EXPIRES_AFTER_MS;
@@ -74,6 +74,8 @@ pub(super) struct Machine {
     /// The largest stamp applied: the group's time.
     pub(super) group_time: Timestamp,
     pub(super) digest: u64,
+    /// Of a partition: producers with an id below this may begin anywhere. Comes from the image, and never changes.
+    heirs_below: ProducerId,
     mutants: Mutants,
 }
 
@@ -105,7 +107,16 @@ const STATE_VERSION: u32 = 1;
 impl Machine {
     pub(super) fn new(log: Log, fold: Fold, mutants: Mutants) -> Self {
         let (applied, applied_term) = (Index(0), Term(0));
-        Self { log, fold, applied, applied_term, group_time: Timestamp(0), digest: 0, mutants }
+        let heirs_below = ProducerId(0);
+        Self { log, fold, applied, applied_term, group_time: Timestamp(0), digest: 0, heirs_below, mutants }
+    }
+
+    /// Says which producers may go on here as they did in the former topic of this name. Before anything is applied.
+    pub(super) fn inherit(&mut self, heirs_below: ProducerId) {
+        self.heirs_below = heirs_below;
+        if let Fold::Partition(producers) = &mut self.fold {
+            producers.inherit(heirs_below);
+        }
     }
 
     /// What a checkpoint keeps beside the records; [`Machine::load`] is its inverse.
@@ -134,7 +145,9 @@ impl Machine {
         let fold = if state.controller {
             Fold::Controller(Box::new(Image::decode(state.fold).map_err(|error| error.to_string())?))
         } else {
-            Fold::Partition(producers(Producers::decode(state.fold).map_err(|error| error.to_string())?, self.mutants))
+            let mut table = producers(Producers::decode(state.fold).map_err(|error| error.to_string())?, self.mutants);
+            table.inherit(self.heirs_below);
+            Fold::Partition(table)
         };
         Ok(Loaded { fold, digest: state.digest, group_time: Timestamp(state.group_time) })
     }
@@ -226,6 +239,13 @@ impl Machine {
             TimestampType::CreateTime => Timestamp(NO_TIMESTAMP),
         };
         Ok(Placed { duplicate, base_offset, log_append_time, log_start: self.log.log_start() })
+    }
+
+    /// Whether the partition would take the batch for the first of its producer, in mid-sequence, as far as is applied.
+    pub(super) fn begins_anywhere(&self, batch: &Batch) -> bool {
+        let Fold::Partition(producers) = &self.fold else { return false };
+        let unknown = batch.producer_id().is_some_and(|id| producers.last(id).is_none());
+        unknown && batch.base_sequence() > 0 && producers.check(batch) == Verdict::Append
     }
 
     fn command(&mut self, entry: &Committed) -> Outcome {

@@ -3,7 +3,7 @@
 //! One step is: take the input in (it touches groups, calls, the journal), settle every touched group (Raft, journal, state
 //! machine, answers), then ask for what is left to do (disk, peers, the next wake). Rooms: [`forming`] finds out of which
 //! cluster it is, [`startup`] brings the broker back from its disk, [`turn`] settles, [`session`] keeps connections,
-//! [`produce`] (with [`turned_away`]), [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far
+//! [`produce`] (with [`turned_away`] and [`timestamps`]), [`fetch`], [`offsets`] and [`admin`] answer, [`copying`] brings followers that are far
 //! behind files, [`healing`] those whose files are damaged, [`suspended`] gives up what a damaged journal lost, [`preferred`]
 //! gives leadership back, [`stopping`] gives it up, [`submit`] talks to the controller, [`waits`] asserts that nobody waits in
 //! vain, [`replica`] and [`machine`] are one group and what it folds into.
@@ -30,6 +30,7 @@ mod status;
 mod stopping;
 mod submit;
 mod suspended;
+mod timestamps;
 mod turn;
 mod turned_away;
 mod waits;
@@ -40,11 +41,13 @@ pub use audit::{Audit, GroupAudit};
 pub use config::{Boot, Config, Settings};
 pub use status::{GroupStatus, Status};
 
-use crate::controller::image::Image;
+use crate::controller::image::{Image, Tombstone};
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
 use crate::formation::{Charter, Formation, Membership, Role};
-use crate::id::{ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
+use crate::id::{
+    ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, Index, JobId, NodeId, OpId, RequestId, Term, TopicId,
+};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
@@ -582,6 +585,11 @@ impl Broker {
     pub fn home(&self, group: GroupId) -> Option<NodeId> {
         let (.., partition) = self.image()?.partition_of(group)?;
         partition.replicas.first().map(|(node, _)| *node)
+    }
+
+    /// What is left of deleted topics, as far as it is known here: the index of each deletion and the tombstone.
+    pub fn tombstones(&self) -> impl Iterator<Item = (Index, &Tombstone)> {
+        self.image().into_iter().flat_map(|image| image.tombstones().iter().map(|(index, stone)| (*index, stone)))
     }
 
     /// The state of the broker at this moment.

@@ -5,11 +5,14 @@
 
 use super::entry::{EntryHead, EntryKind};
 use super::machine::Placed;
+use super::replica::Replica;
 use super::session::Reply;
-use super::turned_away::Sequence;
+use super::timestamps::{self, Misdated};
+use super::turned_away::{Behind, Sequence};
 use super::waits::Wait;
 use super::{Broker, Call, CallId, Caller, Waiting};
 use crate::controller::configs::TimestampType;
+use crate::controller::names;
 use crate::effect::Effects;
 use crate::id::{GroupId, Index, Offset};
 use crate::kafka::batch::{Batch, Compression};
@@ -40,6 +43,17 @@ enum Slot {
         placed: Placed,
     },
     Done(Result<Placed, ErrorCode>),
+    /// Refused for what its records say of their time.
+    Misdated(Misdated),
+}
+
+impl Slot {
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Proposed { .. } | Self::Thin { .. } => true,
+            Self::Done(_) | Self::Misdated(_) => false,
+        }
+    }
 }
 
 /// A Produce request under way.
@@ -53,14 +67,14 @@ pub(super) struct ProduceCall {
 
 impl ProduceCall {
     fn open(&self) -> bool {
-        self.slots.iter().any(|(.., slot)| !matches!(slot, Slot::Done(_)))
+        self.slots.iter().any(|(.., slot)| slot.is_open())
     }
 
     pub(super) fn waits(&self) -> Vec<Wait> {
         let wait = |(at, (.., slot)): (usize, &(String, i32, Slot))| match slot {
             Slot::Proposed { .. } => Some(Wait::Entry(at)),
             Slot::Thin { .. } => Some(Wait::Replicas),
-            Slot::Done(_) => None,
+            Slot::Done(_) | Slot::Misdated(_) => None,
         };
         self.slots.iter().enumerate().filter_map(wait).collect()
     }
@@ -90,20 +104,31 @@ impl Broker {
             for partition in topic.partition_data {
                 let batch = batches.next().unwrap_or(Err(ErrorCode::InvalidRequest));
                 let sequence = batch.as_ref().ok().and_then(Sequence::of);
-                let place = self.group_of(&topic.name, partition.index).zip(sequence);
-                let early = place.and_then(|(group, sequence)| self.turned_away.arrives(conn, group, sequence));
+                let place = (topic.name.as_str(), partition.index);
+                let early = sequence.and_then(|sequence| self.turned_away.arrives(conn, place, sequence));
                 let checked = match refused {
                     Some(error) => Err(error),
                     None => batch.and_then(|batch| self.accept(&header, acks, &topic.name, partition.index, batch)),
                 };
-                let slot = match checked {
-                    Ok((group, batch)) => {
-                        self.propose_batch(call, slots.len(), group, batch);
-                        Slot::Proposed { sequence, early }
+                let checked = checked.and_then(|(group, batch)| {
+                    let behind = sequence.filter(|_| early.is_some() && self.begins_anywhere(group, &batch));
+                    match behind.and_then(|sequence| self.turned_away.hold_back(conn, place, sequence)) {
+                        Some(error) => Err(error),
+                        None => Ok((group, batch)),
                     }
+                });
+                let early = early.and_then(Behind::instead);
+                let slot = match checked {
+                    Ok((group, batch)) => match self.judge_timestamps(group, &batch) {
+                        Ok(()) => {
+                            self.propose_batch(call, slots.len(), group, batch);
+                            Slot::Proposed { sequence, early }
+                        }
+                        Err(misdated) => Slot::Misdated(misdated),
+                    },
                     Err(error) => {
-                        if let Some((group, sequence)) = place {
-                            self.turned_away.refused(conn, group, sequence, error);
+                        if let Some(sequence) = sequence.filter(|_| names::validate(&topic.name).is_ok()) {
+                            self.turned_away.refused(conn, place, sequence, error);
                         }
                         Slot::Done(Err(error))
                     }
@@ -156,16 +181,33 @@ impl Broker {
         if full || replica.machine.log.is_full() {
             return Err(ErrorCode::KafkaStorageError);
         }
-        Ok(match config.timestamp_type {
-            TimestampType::LogAppendTime => (group, batch.with_log_append_time(self.now.wall)),
-            TimestampType::CreateTime => (group, batch),
-        })
+        Ok((group, batch))
+    }
+
+    /// What can be said against the times of records, once nothing else can.
+    fn judge_timestamps(&self, group: GroupId, batch: &Batch) -> Result<(), Misdated> {
+        match self.replicas.get(&group).filter(|_| !self.config.mutants.planted(Mutant::TimestampsUnjudged)) {
+            Some(Replica { config, machine, .. }) => {
+                timestamps::judge(batch, config, self.now.wall, machine.log.log_start())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the partition would take the batch for the first of its producer, in mid-sequence.
+    fn begins_anywhere(&self, group: GroupId, batch: &Batch) -> bool {
+        let machine = self.replicas.get(&group).map(|replica| &replica.machine);
+        machine.is_some_and(|machine| machine.begins_anywhere(batch))
     }
 
     fn propose_batch(&mut self, call: CallId, slot: usize, group: GroupId, batch: Batch) {
         let token = self.token(Waiting::Produce(call, slot));
         let head = EntryHead { kind: EntryKind::Produce, stamp: self.now.wall };
         if let Some(replica) = self.replicas.get_mut(&group) {
+            let batch = match replica.config.timestamp_type {
+                TimestampType::LogAppendTime => batch.with_log_append_time(self.now.wall),
+                TimestampType::CreateTime => batch,
+            };
             let data = replica.machine.proposed(&batch);
             replica.raft.propose(token, head.encode(), data);
             self.touched.insert(group);
@@ -192,7 +234,7 @@ impl Broker {
         let Some(Call::Produce(produce)) = self.calls.get_mut(&call) else {
             return;
         };
-        let Some((.., state)) = produce.slots.get_mut(slot) else {
+        let Some((topic, partition, state)) = produce.slots.get_mut(slot) else {
             return;
         };
         let Slot::Proposed { sequence, early } = *state else {
@@ -205,7 +247,7 @@ impl Broker {
         };
         let conn = produce.caller.conn;
         if let (Err(error), Some(sequence), true) = (&result, sequence, self.sessions.is_open(conn)) {
-            self.turned_away.refused(conn, group, sequence, *error);
+            self.turned_away.refused(conn, (topic.as_str(), *partition), sequence, *error);
         }
         *state = match result {
             Ok(placed) if placed.duplicate && self.config.mutants.planted(Mutant::DuplicateSkipsMinIsr) => {
@@ -257,13 +299,11 @@ impl Broker {
                     *slot = Slot::Done(Err(ErrorCode::RequestTimedOut));
                 }
                 Slot::Thin { .. } => *slot = Slot::Done(Err(ErrorCode::NotEnoughReplicasAfterAppend)),
-                Slot::Done(_) => {}
+                Slot::Done(_) | Slot::Misdated(_) => {}
             }
         }
         for (topic, partition, sequence) in in_doubt.into_iter().filter(|_| self.sessions.is_open(conn)) {
-            if let Some(group) = self.group_of(&topic, partition) {
-                self.turned_away.refused(conn, group, sequence, ErrorCode::RequestTimedOut);
-            }
+            self.turned_away.refused(conn, (topic.as_str(), partition), sequence, ErrorCode::RequestTimedOut);
         }
         self.finish_produce(call, out);
     }
@@ -276,6 +316,9 @@ impl Broker {
         if acks == ACKS_NONE {
             let failed = slots.iter().find_map(|(topic, partition, slot)| match slot {
                 Slot::Done(Err(error)) => Some(format!("a batch for {topic}-{partition} with acks=0 failed: {error}")),
+                Slot::Misdated(_) => {
+                    Some(format!("a batch for {topic}-{partition} with acks=0 failed: {}", Misdated::ERROR))
+                }
                 Slot::Done(Ok(_)) | Slot::Proposed { .. } | Slot::Thin { .. } => None,
             });
             let reply = failed.map_or(Reply::Silence, Reply::Close);
@@ -304,6 +347,7 @@ impl Broker {
                         ..PartitionProduceResponse::default()
                     }
                 }
+                Slot::Misdated(misdated) => misdated.answer(partition),
                 Slot::Proposed { .. } | Slot::Thin { .. } => unreachable!("a finished call has no open slot"),
             };
             match response.responses.last_mut().filter(|last| last.name == topic) {

@@ -14,7 +14,7 @@ use crate::controller::image::{Controller, Image, Tombstone};
 use crate::effect::{DiskCommand, DiskOutput, DiskResult, Effects, Halt};
 use crate::event::Event;
 use crate::formation::Role;
-use crate::id::{FileId, GroupId, Index, NodeId, Offset, ReplicaId, Term};
+use crate::id::{FileId, GroupId, Index, NodeId, Offset, ProducerId, ReplicaId, Term};
 use crate::journal::{self, Identity, Journal, RecoveredGroup};
 use crate::log::{self, Log};
 use crate::marks;
@@ -212,7 +212,7 @@ impl Broker {
         let (charter, role) = self.charter.as_ref().expect("the journal is opened with a charter");
         let members: Vec<_> = charter.members.iter().map(|seat| (seat.node, seat.replica, true)).collect();
         let Role::Member(replica) = *role else { unreachable!("an observer opens no journal") };
-        self.start_replica(GroupId::CONTROLLER, replica, members, TopicConfig::default(), out);
+        self.start_replica(GroupId::CONTROLLER, replica, members, TopicConfig::default(), ProducerId(0), out);
         self.phase = Phase::Running;
         self.next_tick = self.now.mono + self.config.settings.tick;
         self.reconcile(out);
@@ -248,9 +248,10 @@ impl Broker {
         replica: ReplicaId,
         members: Vec<(NodeId, ReplicaId, bool)>,
         config: TopicConfig,
+        heirs_below: ProducerId,
         out: &mut Effects,
     ) {
-        let parked = self.parked.remove(&group).unwrap_or_else(|| Parked {
+        let mut parked = self.parked.remove(&group).unwrap_or_else(|| Parked {
             hard: journal::HardState::default(),
             base: (Index(0), Term(0)),
             entries: Vec::new(),
@@ -260,6 +261,7 @@ impl Broker {
             lost: None,
             carrying: None,
         });
+        parked.machine.inherit(heirs_below);
         let settings = &self.config.settings;
         let setup = Setup {
             group,
@@ -314,7 +316,12 @@ impl Broker {
                     && !self.suspended.holds(info.group)
                 {
                     let members = info.founding.iter().map(|(node, replica)| (*node, *replica, true)).collect();
-                    wanted.push((info.group, *replica, members, topic.config(), (topic.name.clone(), at)));
+                    let heirs_below = match self.config.mutants.planted(Mutant::BeginsByAge) {
+                        true => topic.older_below(),
+                        false => topic.heirs_below(),
+                    };
+                    let name = (topic.name.clone(), at);
+                    wanted.push((info.group, *replica, members, topic.config(), heirs_below, name));
                 }
             }
         }
@@ -340,9 +347,13 @@ impl Broker {
             self.drop_group(group, out);
             self.suspended_dropped(group);
         }
-        for (group, replica, members, config, name) in wanted {
+        let lost_at_restart = self.config.mutants.planted(Mutant::FloorLostAtRestart);
+        for (group, replica, members, config, mut heirs_below, name) in wanted {
             let known = self.parked.contains_key(&group);
-            self.start_replica(group, replica, members, config, out);
+            if known && lost_at_restart {
+                heirs_below = ProducerId(0);
+            }
+            self.start_replica(group, replica, members, config, heirs_below, out);
             if let (false, Some(found)) = (known, self.by_name.remove(&name))
                 && let Some(replica) = self.replicas.get_mut(&group)
             {

@@ -201,7 +201,7 @@ impl Delivery {
                     metadata.hint(&place.0, place.1, &part.current_leader);
                     Reply::Said {
                         error: part.error_code,
-                        message: part.error_message.clone(),
+                        message: sentence(part),
                         base: part.base_offset,
                         stamp: part.log_append_time_ms,
                     }
@@ -266,4 +266,13 @@ impl Delivery {
 /// Whether asking again can not help.
 fn is_hopeless(error: ErrorCode) -> bool {
     !error.is_retriable() && !matches!(error, ErrorCode::None | ErrorCode::UnknownServerError)
+}
+
+/// What a broker says of a batch that it refused, with the first record it names.
+fn sentence(part: &PartitionProduceResponse) -> Option<String> {
+    let record = part.record_errors.iter().find_map(|record| record.batch_index_error_message.as_deref());
+    match (part.error_message.as_deref(), record) {
+        (Some(batch), Some(record)) => Some(format!("{batch}: {record}")),
+        (message, None) | (None, message) => message.map(str::to_owned),
+    }
 }

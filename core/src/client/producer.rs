@@ -332,7 +332,8 @@ impl Producer {
         let batch = &mut queue.batches[at];
         batch.in_flight = false;
         let sequenced = batch.sealed.as_ref().is_some_and(|sealed| sealed.sequenced);
-        let verdict = judge(&reply, sequenced, at > 0);
+        // Behind a batch that was given up a gap is expected, and the sequence ends anyway.
+        let verdict = judge(&reply, sequenced, at > 0 || queue.draining);
         let finished = match verdict {
             Verdict::Appended { base, stamp } => {
                 let partition = place.1;

@@ -20,7 +20,11 @@ pub(super) enum Verdict {
     Refused { error: ErrorCode, message: String, doubtful: bool },
 }
 
-/// Judges the answer to a batch; `preceded` says that an earlier batch of the partition is not settled yet.
+/// What can be done where a topic does not allow the time of a record.
+const TIME_CURE: &str = "give records a time that the topic allows, set the clock right that is wrong, this machine's or the broker's, or \
+    raise message.timestamp.after.max.ms or message.timestamp.before.max.ms of the topic";
+
+/// Judges the answer to a batch; `preceded` says that an earlier batch of the partition is not settled yet, or was given up.
 pub(super) fn judge(reply: &Reply, sequenced: bool, preceded: bool) -> Verdict {
     let (code, message, base, stamp) = match reply {
         Reply::Sent => {
@@ -56,6 +60,9 @@ pub(super) fn judge(reply: &Reply, sequenced: bool, preceded: bool) -> Verdict {
         }
         error if error.is_retriable() => {
             Verdict::Again { doubtful: !is_certain_refusal(error), broken: false, error, message }
+        }
+        ErrorCode::InvalidTimestamp => {
+            Verdict::Refused { error, message: format!("{message} ({TIME_CURE})"), doubtful: false }
         }
         error => Verdict::Refused { error, message, doubtful: error == ErrorCode::UnknownServerError },
     }
@@ -100,6 +107,25 @@ mod tests {
         let error = said(ErrorCode::OutOfOrderSequenceNumber);
         assert!(matches!(judge(&error, true, true), Verdict::Again { broken: false, .. }));
         assert!(matches!(judge(&error, true, false), Verdict::Again { broken: true, .. }));
+    }
+
+    #[test]
+    fn a_time_that_can_not_be_is_told_with_its_cure() {
+        let why = "One or more records have been rejected due to invalid timestamp: Timestamp 9 of message with offset 0 is out of range.";
+        let error = ErrorCode::InvalidTimestamp.code();
+        let reply = Reply::Said { error, message: Some(why.to_owned()), base: -1, stamp: -1 };
+        let Verdict::Refused { error: ErrorCode::InvalidTimestamp, message, doubtful: false } =
+            judge(&reply, true, false)
+        else {
+            panic!("it is refused for good")
+        };
+        assert_eq!(
+            message,
+            format!(
+                "INVALID_TIMESTAMP, {why} (give records a time that the topic allows, set the clock right that is wrong, this machine's \
+                 or the broker's, or raise message.timestamp.after.max.ms or message.timestamp.before.max.ms of the topic)"
+            )
+        );
     }
 
     #[test]

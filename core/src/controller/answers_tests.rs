@@ -27,6 +27,7 @@ fn create(image: &mut Image, name: &str, partitions: i32) -> TopicId {
         assignment: Vec::new(),
         configs: Default::default(),
         defaults: Defaults::default(),
+        heirs: true,
     };
     match image.apply(index, Command::CreateTopic(create)) {
         Ok(Applied::TopicCreated { id, .. }) => id,

@@ -11,6 +11,7 @@ use super::command::{
 use super::digest::Digest;
 use super::image::{
     Applied, BrokerInfo, Controller, Image, OriginWindow, PartitionInfo, Rejection, Tombstone, TopicInfo,
+    first_producer_id,
 };
 use super::{
     BROKER_NAME_BYTES_MAX, BROKERS_MAX, PARTITIONS_TOTAL_MAX, PRODUCER_IDS_PER_BLOCK, configs, names, placement,
@@ -296,11 +297,13 @@ impl Image {
             })
             .collect();
         let id = self.topic_id(index);
+        let former_deleted = self.last_deletion(&create.name).filter(|_| create.heirs);
         self.insert_topic(TopicInfo {
             id,
             name: create.name,
             configs: create.configs,
             created_index: index,
+            former_deleted,
             origin: create.origin,
             partitions,
         });
@@ -459,8 +462,7 @@ impl Image {
 
     fn allocate(&mut self, index: Index, allocate: &AllocateProducerIds) -> Result<Applied, Rejection> {
         self.admit(allocate.origin)?;
-        let first = i64::try_from(index.0).ok().and_then(|index| index.checked_mul(i64::from(PRODUCER_IDS_PER_BLOCK)));
-        Ok(Applied::ProducerIds { first: first.expect("log indexes exhausted"), count: PRODUCER_IDS_PER_BLOCK })
+        Ok(Applied::ProducerIds { first: first_producer_id(index).0, count: PRODUCER_IDS_PER_BLOCK })
     }
 }
 

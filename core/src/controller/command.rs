@@ -11,8 +11,9 @@ use prost::Message;
 
 use crate::id::{DirectoryId, GroupId, Index, NodeId, TopicId};
 
-/// The version of the format. Raised when an older broker would misread a command.
-pub const COMMAND_VERSION: u32 = 1;
+/// The newest version of the format. Raised when an older broker would misread a command: each is written in the first version
+/// that says what it says, so that what was asked under an older one means the same for ever, byte for byte.
+pub const COMMAND_VERSION: u32 = 2;
 
 /// Who asked for a command, so that one that was sent twice is applied once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -78,6 +79,9 @@ pub struct CreateTopic {
     pub configs: BTreeMap<String, String>,
     /// What -1 means; part of the command, so that every broker reads the same.
     pub defaults: Defaults,
+    /// Whether producers of the former topic of this name may go on in this one, wherever they are in their sequences. What was
+    /// asked for before version 2 does not say so.
+    pub heirs: bool,
 }
 
 /// One partition of an explicit assignment, as the client sent it.
@@ -223,6 +227,20 @@ impl Command {
         }
     }
 
+    /// The first version of the format that says all of it.
+    fn version(&self) -> u32 {
+        match self {
+            Self::CreateTopic(create) if create.heirs => 2,
+            Self::CreateTopic(_)
+            | Self::RegisterBroker(_)
+            | Self::DeleteTopic(_)
+            | Self::AllocateProducerIds(_)
+            | Self::AdmitBroker(_)
+            | Self::RenewReplicas(_)
+            | Self::RenewController(_) => 1,
+        }
+    }
+
     /// The bytes of the command. [`Command::decode`] is the inverse.
     pub fn encode(&self) -> Bytes {
         let kind = match self {
@@ -247,6 +265,7 @@ impl Command {
                 configs: create.configs.clone(),
                 default_partitions: create.defaults.partitions,
                 default_replication_factor: i32::from(create.defaults.replication_factor),
+                heirs: create.heirs,
             }),
             Self::DeleteTopic(delete) => {
                 let (name, id) = match &delete.topic {
@@ -282,16 +301,23 @@ impl Command {
                 boot: renew.boot,
             }),
         };
-        wire::Command { version: COMMAND_VERSION, kind: Some(kind) }.encode_to_vec().into()
+        wire::Command { version: self.version(), kind: Some(kind) }.encode_to_vec().into()
     }
 
     /// The command in `bytes`.
     pub fn decode(bytes: Bytes) -> Result<Self, CommandError> {
         let command = wire::Command::decode(bytes).map_err(|error| CommandError::Malformed(error.to_string()))?;
-        if command.version == 0 || command.version > COMMAND_VERSION {
-            return Err(CommandError::Version(command.version));
+        let version = command.version;
+        if version == 0 || version > COMMAND_VERSION {
+            return Err(CommandError::Version(version));
         }
-        Ok(match command.kind.ok_or(CommandError::Field("kind"))? {
+        let command = Self::of(command.kind.ok_or(CommandError::Field("kind"))?)?;
+        // Written the one way there is.
+        if command.version() == version { Ok(command) } else { Err(CommandError::Field("version")) }
+    }
+
+    fn of(kind: wire::Kind) -> Result<Self, CommandError> {
+        Ok(match kind {
             wire::Kind::RegisterBroker(register) => Self::RegisterBroker(RegisterBroker {
                 node: node_id(register.node)?,
                 host: register.host,
@@ -315,6 +341,7 @@ impl Command {
                     partitions: create.default_partitions,
                     replication_factor: short(create.default_replication_factor, "default replication factor")?,
                 },
+                heirs: create.heirs,
             }),
             wire::Kind::DeleteTopic(delete) => Self::DeleteTopic(DeleteTopic {
                 origin: origin(delete.origin)?,
@@ -452,6 +479,8 @@ pub(super) mod wire {
         pub(in crate::controller) default_partitions: i32,
         #[prost(sint32, tag = "8")]
         pub(in crate::controller) default_replication_factor: i32,
+        #[prost(bool, tag = "9")]
+        pub(in crate::controller) heirs: bool,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

@@ -95,6 +95,8 @@ pub struct Definition {
 pub const MAX_MESSAGE_BYTES_DEFAULT: i32 = 1_048_588;
 /// The default of `segment.bytes`.
 pub const SEGMENT_BYTES_DEFAULT: i32 = 1_073_741_824;
+/// The default of `message.timestamp.after.max.ms`: an hour (KIP-937, KIP-1030).
+pub const TIMESTAMP_AFTER_MAX_MS_DEFAULT: i64 = 3_600_000;
 /// The least `segment.bytes` may be (KIP-1030).
 pub const SEGMENT_BYTES_MIN: i32 = 1_048_576;
 
@@ -150,10 +152,10 @@ definitions! {
         "How long a record may stay uncompacted, in milliseconds. Compaction is not here yet.";
     "max.message.bytes", Int, Rule::Int(0), "1048588", Effective, Some("message.max.bytes"),
         "The largest record batch a producer may send, in bytes, as compressed by it.";
-    "message.timestamp.after.max.ms", Long, Rule::Long(0), FOREVER, Fixed, Some("log.message.timestamp.after.max.ms"),
-        "How far a record's timestamp may be ahead of the broker's clock, in milliseconds. Not checked yet.";
-    "message.timestamp.before.max.ms", Long, Rule::Long(0), FOREVER, Fixed, Some("log.message.timestamp.before.max.ms"),
-        "How far a record's timestamp may be behind the broker's clock, in milliseconds. Not checked yet.";
+    "message.timestamp.after.max.ms", Long, Rule::Long(0), "3600000", Effective, Some("log.message.timestamp.after.max.ms"),
+        "How far a record's timestamp may be ahead of the leader's clock, in milliseconds. Not of records that carry the leader's own.";
+    "message.timestamp.before.max.ms", Long, Rule::Long(0), FOREVER, Effective, Some("log.message.timestamp.before.max.ms"),
+        "How far a record's timestamp may be behind the leader's clock, in milliseconds. Not of records that carry the leader's own.";
     "message.timestamp.type", String, Rule::OneOf(TIMESTAMP_TYPES), "CreateTime", Effective, Some("log.message.timestamp.type"),
         "Whose time a record carries: CreateTime is the producer's, LogAppendTime the leader's.";
     "min.cleanable.dirty.ratio", Double, Rule::Fraction, "0.5", Fixed, Some("log.cleaner.min.cleanable.ratio"),
@@ -344,6 +346,10 @@ pub struct TopicConfig {
     pub min_insync_replicas: i32,
     /// How many bytes a segment may hold.
     pub segment_bytes: i32,
+    /// How far a record's timestamp may be behind the leader's clock, in milliseconds.
+    pub timestamp_before_max_ms: i64,
+    /// How far a record's timestamp may be ahead of the leader's clock, in milliseconds.
+    pub timestamp_after_max_ms: i64,
 }
 
 impl Default for TopicConfig {
@@ -353,6 +359,8 @@ impl Default for TopicConfig {
             timestamp_type: TimestampType::CreateTime,
             min_insync_replicas: 1,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: TIMESTAMP_AFTER_MAX_MS_DEFAULT,
         }
     }
 }
@@ -367,6 +375,9 @@ impl TopicConfig {
         let int = |name: &str, default: i32| {
             value(name).map_or(default, |value| value.parse().expect("an override was validated"))
         };
+        let long = |name: &str, default: i64| {
+            value(name).map_or(default, |value| value.parse().expect("an override was validated"))
+        };
         let default = Self::default();
         Self {
             max_message_bytes: int("max.message.bytes", default.max_message_bytes),
@@ -376,6 +387,8 @@ impl TopicConfig {
             },
             min_insync_replicas: int("min.insync.replicas", default.min_insync_replicas),
             segment_bytes: int("segment.bytes", default.segment_bytes),
+            timestamp_before_max_ms: long("message.timestamp.before.max.ms", default.timestamp_before_max_ms),
+            timestamp_after_max_ms: long("message.timestamp.after.max.ms", default.timestamp_after_max_ms),
         }
     }
 }

@@ -31,6 +31,8 @@ fn overrides_reach_partitions() {
         ("message.timestamp.type", "LogAppendTime"),
         ("min.insync.replicas", "+2"),
         ("segment.bytes", "1048576"),
+        ("message.timestamp.before.max.ms", "0"),
+        ("message.timestamp.after.max.ms", "9223372036854775807"),
     ];
     let overrides: BTreeMap<String, String> = overrides
         .into_iter()
@@ -44,6 +46,8 @@ fn overrides_reach_partitions() {
         timestamp_type: TimestampType::LogAppendTime,
         min_insync_replicas: 2,
         segment_bytes: 1_048_576,
+        timestamp_before_max_ms: 0,
+        timestamp_after_max_ms: i64::MAX,
     };
     assert_eq!(TopicConfig::from_overrides(&overrides), expected);
 }
@@ -68,6 +72,8 @@ fn refusals_are_in_kafkas_words() {
         ("segment.ms", "0", "Value must be at least 1"),
         ("index.interval.bytes", "-1", "Value must be at least 0"),
         ("max.compaction.lag.ms", "0", "Value must be at least 1"),
+        ("message.timestamp.after.max.ms", "-1", "Value must be at least 0"),
+        ("message.timestamp.before.max.ms", "1h", "Not a number of type LONG"),
     ];
     for (name, value, why) in refused {
         assert_eq!(text(name, value), format!("Invalid value {value} for configuration {name}: {why}"));

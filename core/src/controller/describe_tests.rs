@@ -23,6 +23,7 @@ fn image() -> Image {
         assignment: Vec::new(),
         configs: [("segment.bytes".to_owned(), "1048576".to_owned())].into(),
         defaults: Defaults::default(),
+        heirs: true,
     };
     image.apply(Index(2), Command::CreateTopic(create)).expect("created");
     image

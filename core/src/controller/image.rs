@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::{Origin, TopicRef};
 use super::configs::TopicConfig;
-use super::{ORIGIN_WINDOW, TOMBSTONE_GROUPS_MAX, names};
-use crate::id::{ClusterId, DirectoryId, GroupId, Index, NodeId, ReplicaId, TopicId};
+use super::{ORIGIN_WINDOW, PRODUCER_IDS_PER_BLOCK, TOMBSTONE_GROUPS_MAX, names};
+use crate::id::{ClusterId, DirectoryId, GroupId, Index, NodeId, ProducerId, ReplicaId, TopicId};
 use crate::kafka::errors::ErrorCode;
 use crate::limits::TOPIC_PARTITIONS_MAX;
 use crate::rng::mix;
@@ -90,6 +90,9 @@ pub struct TopicInfo {
     pub configs: BTreeMap<String, String>,
     /// The log index of its creation.
     pub created_index: Index,
+    /// The log index at which the last topic was deleted that had its name before, if its producers may go on in this one and the
+    /// deletion was remembered when this one was created. It never changes: a replica judges batches by it.
+    pub former_deleted: Option<Index>,
     /// Who asked for it.
     pub origin: Origin,
     /// Its partitions; the position is the partition's number.
@@ -100,6 +103,17 @@ impl TopicInfo {
     /// The configs that take effect.
     pub fn config(&self) -> TopicConfig {
         TopicConfig::from_overrides(&self.configs)
+    }
+
+    /// Producers with an id below this may be older than the deletion of the former topic of its name: they go on here wherever they
+    /// are in their sequences. Zero, below which no id is, if there was none.
+    pub fn heirs_below(&self) -> ProducerId {
+        self.former_deleted.map_or(ProducerId(0), first_producer_id)
+    }
+
+    /// The planted bug: whoever is older than the topic counts as an heir.
+    pub(crate) fn older_below(&self) -> ProducerId {
+        first_producer_id(self.created_index)
     }
 
     /// How many replicas the first partition has; what Kafka answers as the topic's replication factor.
@@ -256,6 +270,7 @@ impl std::error::Error for Rejection {}
 ///   ids below `next_replica`.
 /// - A group belongs to one partition; no group of a tombstone is in use.
 /// - Ids come from indexes that were applied.
+/// - A topic came to be after the former topic of its name was deleted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Image {
     pub(super) cluster: ClusterId,
@@ -274,7 +289,18 @@ pub struct Image {
     unified: BTreeMap<String, TopicId>,
     groups: BTreeMap<GroupId, (TopicId, i32)>,
     buried: BTreeMap<TopicId, Index>,
+    /// The last deletion of a topic of this name.
+    buried_names: BTreeMap<String, Index>,
     buried_groups: u64,
+}
+
+/// The first producer id of the block that would be given out at `index`: ids given out before are below it.
+///
+/// # Panics
+/// If the log is longer than there are ids.
+pub(super) fn first_producer_id(index: Index) -> ProducerId {
+    let first = i64::try_from(index.0).ok().and_then(|index| index.checked_mul(i64::from(PRODUCER_IDS_PER_BLOCK)));
+    ProducerId(first.expect("log indexes exhausted"))
 }
 
 impl Image {
@@ -293,6 +319,7 @@ impl Image {
             unified: BTreeMap::new(),
             groups: BTreeMap::new(),
             buried: BTreeMap::new(),
+            buried_names: BTreeMap::new(),
             buried_groups: 0,
         }
     }
@@ -399,6 +426,11 @@ impl Image {
         self.buried.get(&id).map(|index| &self.tombstones[index])
     }
 
+    /// The index at which the last topic of this name was deleted, while its tombstone is kept.
+    pub fn last_deletion(&self, name: &str) -> Option<Index> {
+        self.buried_names.get(name).copied()
+    }
+
     /// The tombstones kept, by the index of the deletion.
     pub fn tombstones(&self) -> &BTreeMap<Index, Tombstone> {
         &self.tombstones
@@ -456,11 +488,15 @@ impl Image {
     pub(super) fn bury(&mut self, index: Index, tombstone: Tombstone) {
         self.buried_groups += tombstone.groups.len() as u64;
         assert!(self.buried.insert(tombstone.id, index).is_none(), "a topic is deleted once");
+        self.buried_names.insert(tombstone.name.clone(), index);
         assert!(self.tombstones.insert(index, tombstone).is_none(), "an index is applied once");
         while self.buried_groups > TOMBSTONE_GROUPS_MAX && self.tombstones.len() > 1 {
-            let (_, oldest) = self.tombstones.pop_first().expect("there are several");
+            let (index, oldest) = self.tombstones.pop_first().expect("there are several");
             self.buried_groups -= oldest.groups.len() as u64;
             self.buried.remove(&oldest.id);
+            if self.buried_names.get(&oldest.name) == Some(&index) {
+                self.buried_names.remove(&oldest.name);
+            }
         }
     }
 
@@ -478,6 +514,10 @@ impl Image {
             assert_eq!(self.unified.get(&names::unified(&topic.name)), Some(id));
             assert!(topic.created_index <= self.applied, "ids come from indexes that were applied");
             assert_eq!(*id, self.topic_id(topic.created_index));
+            assert!(
+                topic.former_deleted.is_none_or(|index| index < topic.created_index),
+                "a former topic is gone before"
+            );
             assert!(!topic.partitions.is_empty(), "every topic has a partition");
             for (number, partition) in (0..).zip(&topic.partitions) {
                 partitions += 1;
@@ -508,6 +548,9 @@ impl Image {
         }
         let buried: u64 = self.tombstones.values().map(|tombstone| tombstone.groups.len() as u64).sum();
         assert_eq!(self.buried_groups, buried);
+        let last: BTreeMap<&str, Index> =
+            self.tombstones.iter().map(|(index, tombstone)| (tombstone.name.as_str(), *index)).collect();
+        assert!(last.into_iter().eq(self.buried_names.iter().map(|(name, index)| (name.as_str(), *index))));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The image as bytes: what a checkpoint of the controller's group keeps and what a broker far behind is sent.
 //!
-//! Promises that what decodes is an image that could have come from a log, that encoding it again gives the same bytes, and
-//! that a newer version is refused rather than misread. Does not check for damage: whoever carries the bytes does.
+//! Promises that what decodes is an image that could have come from a log, that encoding it again gives the same bytes if they are
+//! of the newest version, and that a newer one is refused rather than misread. Version 1 did not know of `former_deleted`. Does not check for damage: whoever carries the bytes does.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::{ORIGIN_WINDOW, configs, names};
 use crate::id::{ClusterId, DirectoryId, GroupId, Index, NodeId, ReplicaId, TopicId};
 
 /// The version of the format. Raised when an older broker would misread a snapshot.
-pub const SNAPSHOT_VERSION: u32 = 1;
+pub const SNAPSHOT_VERSION: u32 = 2;
 
 /// Why bytes are no snapshot.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,6 +83,9 @@ impl Image {
         let snapshot = Snapshot::decode(bytes).map_err(|error| SnapshotError::Malformed(error.to_string()))?;
         if snapshot.version == 0 || snapshot.version > SNAPSHOT_VERSION {
             return Err(SnapshotError::Version(snapshot.version));
+        }
+        if snapshot.version < 2 && snapshot.topics.iter().any(|topic| topic.former_deleted.is_some()) {
+            return Err(SnapshotError::Field("former deletion"));
         }
         let mut image = Self::new(ClusterId(command::uuid(&snapshot.cluster, "cluster id")?));
         image.applied = Index(snapshot.applied);
@@ -207,6 +210,7 @@ impl Topic {
             name: info.name.clone(),
             configs: info.configs.clone(),
             created_index: info.created_index.0,
+            former_deleted: info.former_deleted.map(|index| index.0),
             origin: Some(info.origin.into()),
             partitions: info.partitions.iter().map(Partition::from_info).collect(),
         }
@@ -217,6 +221,10 @@ impl Topic {
         let created_index = Index(self.created_index);
         if created_index.0 == 0 || created_index > image.applied || id != image.topic_id(created_index) {
             return Err(SnapshotError::Field("topic id"));
+        }
+        let former_deleted = self.former_deleted.map(Index);
+        if former_deleted.is_some_and(|index| index.0 == 0 || index >= created_index) {
+            return Err(SnapshotError::Field("former deletion"));
         }
         names::validate(&self.name).map_err(|_| SnapshotError::Field("topic name"))?;
         if self.configs.iter().any(|(name, value)| configs::validate(name, value).is_err()) {
@@ -236,6 +244,7 @@ impl Topic {
             name: self.name,
             configs: self.configs,
             created_index,
+            former_deleted,
             origin: command::origin(self.origin)?,
             partitions,
         })
@@ -390,6 +399,8 @@ struct Topic {
     origin: Option<Origin>,
     #[prost(message, repeated, tag = "6")]
     partitions: Vec<Partition>,
+    #[prost(uint64, optional, tag = "7")]
+    former_deleted: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

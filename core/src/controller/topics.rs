@@ -100,6 +100,7 @@ fn create_step(
             .collect(),
         configs: configs.collect(),
         defaults,
+        heirs: true,
     };
     if validate_only {
         let shape = image.validate_create(&create)?;

@@ -4,13 +4,17 @@
 //! Part of the replicated state: [`Producers::check`] and [`Producers::record`] are called at apply, with the entry's group time,
 //! and give the same on every replica. Nothing here knows a clock, an offset's meaning, or who leads.
 //!
-//! Two answers that need a reason:
+//! Answers that need a reason:
 //!
 //! - **An unknown producer with a sequence above 0.** A producer's sequence begins at 0 in each partition, so its beginning is
 //!   missing here: forgotten by us, or not arrived yet. Kafka accepts either way, and then takes batch n+1 of a new producer
 //!   before batch n, for ever. Here producer ids ascend in the order they were minted, and the largest id ever forgotten is
 //!   remembered: only a producer at or below it may begin anywhere; the others are told `OUT_OF_ORDER_SEQUENCE_NUMBER`, which
 //!   clients retry in order.
+//! - **A topic that was deleted and made again** under a living producer. Its clients go on with their next sequence, and librdkafka
+//!   takes a refusal for the end of everything. So an heir, a producer whose id was given out before the *former* topic of this name
+//!   was deleted, may begin anywhere too: it may have written there. Nobody else: nearly every producer is older than the topics it
+//!   writes to, and gaps of the younger and of topics without a predecessor must be seen.
 //! - **A duplicate older than the batches remembered.** All of it was appended, its offset is not known any more:
 //!   `DUPLICATE_SEQUENCE_NUMBER`, which the Java client and librdkafka take for success without an offset. Said only if every
 //!   record of it lies in the unbroken run of sequences seen.
@@ -72,6 +76,8 @@ pub struct Producers {
     by_use: BTreeSet<(Timestamp, ProducerId)>,
     /// The largest id that was ever forgotten.
     forgotten: Option<ProducerId>,
+    /// Ids below this are of heirs.
+    heirs_below: ProducerId,
     capacity: usize,
     /// How many batches of each are remembered.
     remembered: usize,
@@ -96,6 +102,7 @@ impl Producers {
             producers: BTreeMap::new(),
             by_use: BTreeSet::new(),
             forgotten: None,
+            heirs_below: ProducerId(0),
             capacity,
             remembered: PRODUCER_BATCHES_REMEMBERED,
         }
@@ -106,6 +113,12 @@ impl Producers {
     pub fn remember(&mut self, batches: usize) {
         assert!(batches > 0, "the last batch is always remembered");
         self.remembered = batches;
+    }
+
+    /// Producers with an id below this are heirs; nobody is unless this is said. A fact of the topic, the same on
+    /// every replica before anything is applied, and not part of [`Producers::encode`].
+    pub fn inherit(&mut self, heirs_below: ProducerId) {
+        self.heirs_below = heirs_below;
     }
 
     /// How many producers are remembered.
@@ -131,7 +144,7 @@ impl Producers {
         };
         let Some(producer) = self.producers.get(&id) else {
             let may_be_forgotten = self.forgotten.is_some_and(|forgotten| id <= forgotten);
-            return if batch.base_sequence() == 0 || may_be_forgotten {
+            return if batch.base_sequence() == 0 || may_be_forgotten || id < self.heirs_below {
                 Verdict::Append
             } else {
                 Verdict::Reject(ErrorCode::OutOfOrderSequenceNumber)

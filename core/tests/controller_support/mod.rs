@@ -33,11 +33,13 @@ pub struct Cluster {
     pub image: Image,
     pub index: u64,
     pub sequence: u64,
+    /// What CreateTopic says of producers of the former topic.
+    pub heirs: bool,
 }
 
 impl Cluster {
     pub fn new(brokers: u32) -> Self {
-        let mut cluster = Self { image: Image::new(CLUSTER), index: 0, sequence: 0 };
+        let mut cluster = Self { image: Image::new(CLUSTER), index: 0, sequence: 0, heirs: true };
         for node in 1..=brokers {
             cluster.apply(Command::RegisterBroker(register(node))).expect("registered");
         }
@@ -66,6 +68,7 @@ impl Cluster {
             assignment: Vec::new(),
             configs: BTreeMap::new(),
             defaults: Defaults::default(),
+            heirs: self.heirs,
         }
     }
 

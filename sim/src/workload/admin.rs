@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidelog_core::client::{CallId, Config, Failure, Operation, Outcome};
+use tidelog_core::controller::configs::TopicConfig;
 use tidelog_core::id::TopicId;
 use tidelog_core::kafka::ErrorCode;
 use tidelog_core::rng::Rng;
@@ -64,7 +65,7 @@ impl Admin {
         let fates = scenario.topics.iter().map(|spec| {
             let mut ends: Vec<u64> = (0..spec.deletions).map(|_| rng.between(5 * SECOND, last)).collect();
             ends.sort_unstable_by(|a, b| b.cmp(a));
-            Fate { spec: spec.clone(), stage: Stage::Missing(0), ends }
+            Fate { spec: spec.clone(), stage: Stage::Missing(spec.late), ends }
         });
         Self { config, fates: fates.collect(), rng, calls: Calls::default(), asked: BTreeMap::new(), too_few }
     }
@@ -75,14 +76,22 @@ impl Admin {
     }
 
     fn create(&mut self, at: usize, desk: &mut Desk<'_>) {
-        let TopicSpec { name, partitions, replication, min_insync, .. } = self.fates[at].spec.clone();
+        let spec = self.fates[at].spec.clone();
+        let TopicSpec { name, partitions, replication, min_insync, ahead_max_ms, behind_max_ms, .. } = spec;
         let partitions = partitions as i32;
         self.fates[at].stage = Stage::Creating;
         let op = desk.log.begin(Op::CreateTopic { topic: name.clone(), partitions, retention: false });
-        let configs = match min_insync {
+        let mut configs = match min_insync {
             1 => Vec::new(),
             more => vec![("min.insync.replicas".to_owned(), more.to_string())],
         };
+        let TopicConfig { timestamp_after_max_ms, timestamp_before_max_ms, .. } = TopicConfig::default();
+        if ahead_max_ms != timestamp_after_max_ms {
+            configs.push(("message.timestamp.after.max.ms".to_owned(), ahead_max_ms.to_string()));
+        }
+        if behind_max_ms != timestamp_before_max_ms {
+            configs.push(("message.timestamp.before.max.ms".to_owned(), behind_max_ms.to_string()));
+        }
         let replication_factor = replication as i16;
         self.ask(at, op, Operation::CreateTopic { name, partitions, replication_factor, configs }, desk);
     }

@@ -1,16 +1,17 @@
 //! A client that writes records now and then, to every topic that stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tidelog_core::client::{CallId, Config, Failure, Operation, Outcome, Record};
+use tidelog_core::client::{CallId, Config, Failure, Operation, Outcome, Record, SEQUENCE_BROKEN};
 use tidelog_core::rng::Rng;
-use tidelog_core::time::Duration;
+use tidelog_core::time::{Duration, Timestamp};
 use tidelog_properties::history::OpId;
 
 use crate::program::{Calls, Desk, Program, another_life};
 use crate::record::Sending;
-use crate::scenario::ProducerSpec;
+use crate::scenario::{ProducerSpec, Scenario};
+use crate::streams;
 
 /// Records that may wait for their answer; beyond it the producer holds its breath.
 const WAITING_MAX: usize = 200;
@@ -24,7 +25,35 @@ pub(super) struct Producer {
     calls: Calls,
     waiting: BTreeMap<CallId, OpId>,
     draining: bool,
+    odd: OddTimes,
 }
+
+/// Records of times that can not be, for topics that refuse them.
+#[derive(Debug)]
+pub(super) struct OddTimes {
+    topics: BTreeSet<String>,
+    rng: Rng,
+}
+
+impl OddTimes {
+    pub(super) fn new(scenario: &Scenario, producer: u64) -> Self {
+        let topics = scenario.topics.iter().filter(|topic| topic.bounds_times()).map(|topic| topic.name.clone());
+        Self { topics: topics.collect(), rng: Rng::stream(scenario.seed, &[streams::TIMES, producer]) }
+    }
+
+    /// What a record says of its time that is sent to this topic now.
+    fn stamp(&mut self, topic: &str, now: Timestamp) -> Timestamp {
+        const MINUTE_MS: u64 = 60_000;
+        if !self.topics.contains(topic) || !self.rng.per_mille(ODD_TIMES) {
+            return now;
+        }
+        let off = self.rng.between(61 * MINUTE_MS, 300 * MINUTE_MS) as i64;
+        Timestamp(if self.rng.per_mille(500) { now.0 + off } else { now.0 - off })
+    }
+}
+
+/// So many in a thousand records for a topic that bounds times have one that can not be, if clocks are right.
+const ODD_TIMES: u64 = 30;
 
 /// A record that carries its number, and is told from others in every part.
 pub(super) fn record(value: u64, padding: u64, wall: tidelog_core::time::Timestamp, rng: &mut Rng) -> Record {
@@ -43,7 +72,7 @@ pub(super) fn record(value: u64, padding: u64, wall: tidelog_core::time::Timesta
 }
 
 impl Producer {
-    pub(super) fn new(spec: ProducerSpec, mut config: Config, mut rng: Rng) -> Self {
+    pub(super) fn new(spec: ProducerSpec, mut config: Config, mut rng: Rng, odd: OddTimes) -> Self {
         config.idempotent = spec.idempotent;
         config.acks = spec.acks;
         config.linger = Duration::from_micros(spec.linger);
@@ -51,7 +80,7 @@ impl Producer {
         if !spec.idempotent && rng.per_mille(500) {
             config.retries = 0;
         }
-        Self { spec, config, rng, calls: Calls::default(), waiting: BTreeMap::new(), draining: false }
+        Self { spec, config, rng, calls: Calls::default(), waiting: BTreeMap::new(), draining: false, odd }
     }
 
     fn produce(&mut self, desk: &mut Desk<'_>) {
@@ -61,7 +90,8 @@ impl Producer {
         };
         let value = desk.log.value();
         let padding = self.rng.below(u64::from(self.spec.padding) + 1);
-        let mut record = record(value, padding, desk.clocks.wall, &mut self.rng);
+        let stamp = self.odd.stamp(&topic, desk.clocks.wall);
+        let mut record = record(value, padding, stamp, &mut self.rng);
         let stays = desk.board.topic(&topic).filter(|known| !known.mortal);
         let by_key = self.spec.keyed && stays.is_some();
         let mut partition = partition;
@@ -83,6 +113,15 @@ impl Producer {
         self.waiting.insert(call, op);
         let partition = (!by_key).then_some(partition);
         desk.calls.push((call, Operation::Produce { topic, partition, record }));
+    }
+}
+
+/// A failure of a producer that left out sequences, and is told so: nothing to complain of.
+fn expected(failure: Failure) -> Failure {
+    let without = |text: String| text.replace(SEQUENCE_BROKEN, "a part of its sequence was left out");
+    match failure {
+        Failure::Definite { error, message } => Failure::Definite { error, message: without(message) },
+        Failure::Unknown { why } => Failure::Unknown { why: without(why) },
     }
 }
 
@@ -137,6 +176,7 @@ impl Program for Producer {
                 desk.log.sent(op, offset.map(|offset| offset.0), self.spec.acks);
             }
             Ok(other) => panic!("a produce gave {other:?}"),
+            Err(failure) if self.spec.skips > 0 => desk.log.fail(op, &expected(failure)),
             Err(failure) => desk.log.fail(op, &failure),
         }
     }

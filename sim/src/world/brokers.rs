@@ -1,22 +1,26 @@
 //! Brokers: boots, steps, and what comes of their effects.
 
+use std::ops::RangeInclusive;
+
 use bytes::{Bytes, BytesMut};
 use tidelog_core::broker::Broker;
 use tidelog_core::effect::{DiskCommand, Effect, Effects, Halt, Input};
 use tidelog_core::event::Event;
 use tidelog_core::id::{ConnId, FileId, FileKind, GroupId, NodeId, Offset, OpId, RequestId};
-use tidelog_core::kafka::batch::Batch;
+use tidelog_core::kafka::batch::{self, Batch, Check, views};
 use tidelog_core::kafka::{ErrorCode, Request, RequestBody, Response, ResponseBody};
 use tidelog_core::limits;
 use tidelog_core::marks;
 use tidelog_core::peer::{Envelope, MessageKind};
 use tidelog_core::rng::Rng;
+use tidelog_core::time::Timestamp;
 use tidelog_properties::sequences::Sent;
 
 use super::hoard::Kind;
 use super::{CHECK_EVERY, Happening, World};
 use crate::net::How;
-use crate::scenario::SECOND;
+use crate::record;
+use crate::scenario::{SECOND, TopicSpec};
 use crate::table;
 use crate::trace;
 
@@ -110,6 +114,9 @@ impl World {
                         self.oracle.sent(node, *conn, *id, sequenced(&process.broker, request));
                     }
                     self.record.lives().asked(place, &process.broker, *conn, *id, request);
+                    for (range, records) in bounded(&self.scenario.topics, clocks.wall, request) {
+                        self.oracle.offered(node, &records, &range);
+                    }
                 }
             },
             Input::Closed { conn } => {
@@ -316,6 +323,9 @@ impl World {
 
     /// What an answer promises is held against what is known inside.
     fn answered(&mut self, place: u32, conn: ConnId, id: RequestId, response: &Response) {
+        if let ResponseBody::Fetch(fetch) = &response.body {
+            self.oracle.shown(fetch);
+        }
         let (ResponseBody::Produce(produce), Some(process)) = (&response.body, &self.hosts[place as usize].process)
         else {
             return;
@@ -586,6 +596,23 @@ fn sequenced(broker: &Broker, request: &Request) -> Vec<Option<Sent>> {
         Some(Sent { group, producer, epoch, first })
     };
     partitions.zip(&request.batches).map(sent).collect()
+}
+
+/// The batches of a produce for topics that bound times: what their clock allows now, and the value and timestamp of each record.
+fn bounded(specs: &[TopicSpec], now: Timestamp, request: &Request) -> Vec<(RangeInclusive<i64>, Vec<(u64, i64)>)> {
+    let RequestBody::Produce(produce) = &request.body else {
+        return Vec::new();
+    };
+    let topics = produce.topic_data.iter().flat_map(|topic| topic.partition_data.iter().map(move |_| &topic.name));
+    let range = |spec: &TopicSpec| now.0.saturating_sub(spec.behind_max_ms)..=now.0.saturating_add(spec.ahead_max_ms);
+    let of_batch = |(topic, batch): (&String, &Result<Batch, ErrorCode>)| {
+        let spec = specs.iter().find(|spec| spec.name == *topic && spec.bounds_times())?;
+        let views = views(batch.as_ref().ok()?.bytes(), Check::Header).flatten();
+        let records = views.filter_map(|view| view.records().ok()).flatten();
+        let numbered = |record: batch::Record| Some((record::number(record.value.as_deref())?, record.timestamp.0));
+        Some((range(spec), records.filter_map(numbered).collect()))
+    };
+    topics.zip(&request.batches).filter_map(of_batch).collect()
 }
 
 /// The acknowledgements a produce asks for.

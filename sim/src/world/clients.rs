@@ -317,9 +317,14 @@ impl World {
             let request = RequestId(wire.next_request);
             wire.next_request += 1;
             match decode_request(frame) {
-                Ok(decoded) => {
+                Ok(mut decoded) => {
+                    let client = wire.client as usize;
                     if matches!(decoded.body, RequestBody::DeleteTopics(_)) {
                         self.slow_deletion();
+                    }
+                    let skips = self.clients.get_mut(client).and_then(|client| client.skips.as_mut());
+                    if skips.is_some_and(|skips| skips.comes(&mut decoded)) {
+                        self.tally.fault("skipped_sequences");
                     }
                     self.deliver(place, life, Input::Request { conn, id: request, request: decoded });
                 }

@@ -1,7 +1,12 @@
 //! The end of a run: settle, read everything, judge.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidelog_core::broker::Broker;
+use tidelog_core::controller::PRODUCER_IDS_PER_BLOCK;
 use tidelog_core::formation::Membership;
-use tidelog_core::id::{FileId, FileKind, GroupId, NodeId};
+use tidelog_core::id::{FileId, FileKind, GroupId, Index, NodeId, ProducerId, TopicId};
+use tidelog_properties::history::{self, Op, name_of};
 
 use super::{Happening, Phase, World};
 use crate::oracle::Finding;
@@ -150,6 +155,7 @@ impl World {
         let cut_short = self.until.is_some_and(|until| self.steps >= until);
         if !cut_short && !self.oracle.is_broken_inside() {
             self.audit(self.oracle.broken());
+            self.judge_what_stands();
         }
         let mut findings: Vec<(Verdict, Finding)> = self.oracle.take();
         if findings.iter().all(|(verdict, _)| *verdict == Verdict::Liveness) && !cut_short {
@@ -170,6 +176,38 @@ impl World {
             None => Verdict::Pass,
         };
         self.result(verdict, findings.into_iter().map(|(_, finding)| finding).collect())
+    }
+
+    /// Holds what brokers showed of their partitions against what producers may leave out, and what times their topics allow.
+    fn judge_what_stands(&mut self) {
+        let brokers: Vec<&Broker> =
+            self.hosts.iter().filter_map(|host| host.process.as_ref()).map(|process| &process.broker).collect();
+        let mut deleted: BTreeMap<&str, BTreeSet<Index>> = BTreeMap::new();
+        let mut names: BTreeMap<TopicId, &str> = BTreeMap::new();
+        for (index, tombstone) in brokers.iter().flat_map(|broker| broker.tombstones()) {
+            deleted.entry(&tombstone.name).or_default().insert(index);
+            names.insert(tombstone.id, &tombstone.name);
+        }
+        for spec in &self.scenario.topics {
+            let ids = brokers.iter().filter_map(|broker| broker.topic(&spec.name)).map(|(id, _)| id);
+            names.extend(ids.map(|id| (id, spec.name.as_str())));
+        }
+        let heirs_below = |topic: TopicId| {
+            let before = deleted.get(names.get(&topic)?).and_then(|all| all.range(..created(topic)).next_back());
+            let first = before.map_or(0, |index| index.0 * u64::from(PRODUCER_IDS_PER_BLOCK));
+            Some(ProducerId(i64::try_from(first).ok()?))
+        };
+        let bounds =
+            |topic: &str| self.scenario.topics.iter().any(|spec| spec.name == name_of(topic) && spec.bounds_times());
+        let read = self.record.history().records().iter().filter_map(|record| match (&record.op, &record.completed) {
+            (Op::Poll(poll), Some((_, history::Outcome::Polled { records, .. }))) => Some((poll, records)),
+            _ => None,
+        });
+        let read = read.filter(|(poll, _)| bounds(&poll.topic));
+        let values = read.flat_map(|(poll, records)| {
+            records.iter().filter_map(move |seen| Some((poll.topic.as_str(), seen.value?)))
+        });
+        self.oracle.everything_read(heirs_below, values);
     }
 
     /// Looks into every broker: what only the next leader or the next restart would show.
@@ -263,4 +301,10 @@ impl World {
             chain,
         }
     }
+}
+
+/// The index at which a topic came to be, which its id ends with.
+fn created(topic: TopicId) -> Index {
+    let low = u64::from_be_bytes(std::array::from_fn(|at| topic.0[8 + at]));
+    Index(low & (u64::MAX >> 2))
 }

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::header::{Compression, Damage, HEADER_BYTES, Header, LENGTH_AT, MAGIC_AT, NO_PRODUCER};
-use super::record::Records;
+use super::header::{Compression, Damage, HEADER_BYTES, Header, LENGTH_AT, MAGIC_AT, NO_PRODUCER, NO_TIMESTAMP};
+use super::record::{RawRecord, Records};
 use super::stored::Stored;
 use crate::id::{Offset, ProducerId};
 use crate::kafka::compress::unfold;
@@ -20,6 +20,15 @@ use crate::time::Timestamp;
 pub struct Batch {
     header: Header,
     bytes: Bytes,
+    /// The smallest timestamp of its records that have one; the largest possible if none has, or nobody looked.
+    earliest: i64,
+}
+
+/// What walking the records of a batch shows of their timestamps.
+struct Times {
+    /// The smallest of the records that have one.
+    earliest: i64,
+    latest: i64,
 }
 
 /// Checks what a client wants appended to one partition.
@@ -43,10 +52,10 @@ pub fn validate(records: Option<Bytes>) -> Result<Batch, ErrorCode> {
     if header.total_bytes() < bytes.len() {
         return Err(ErrorCode::InvalidRecord);
     }
-    let batch = Batch { header, bytes };
+    let batch = Batch { header, bytes, earliest: i64::MAX };
     batch.check_crc().map_err(|damage| error_of(&damage))?;
     batch.check_client_header()?;
-    let max_timestamp = match header.compression {
+    let times = match header.compression {
         Compression::None => walk(&header, batch.payload()),
         codec @ (Compression::Gzip | Compression::Snappy | Compression::Lz4 | Compression::Zstd) => {
             let payload = unfold(codec, batch.payload(), DECOMPRESSED_BYTES_MAX)
@@ -54,11 +63,12 @@ pub fn validate(records: Option<Bytes>) -> Result<Batch, ErrorCode> {
             walk(&header, &payload)
         }
     };
-    let max_timestamp = max_timestamp.map_err(|damage| error_of(&damage))?;
-    if max_timestamp == header.max_timestamp {
+    let Times { earliest, latest } = times.map_err(|damage| error_of(&damage))?;
+    let batch = Batch { earliest, ..batch };
+    if latest == header.max_timestamp {
         Ok(batch)
     } else {
-        Ok(batch.rebuilt(Header { max_timestamp, ..header }))
+        Ok(batch.rebuilt(Header { max_timestamp: latest, ..header }))
     }
 }
 
@@ -89,9 +99,9 @@ fn error_of(damage: &Damage) -> ErrorCode {
 /// kafka-python reads the attributes of a record as a varint: beyond this, everything behind them would be something else to it.
 const ATTRIBUTES_MAX: u8 = 127;
 
-/// Walks every record; gives the largest timestamp.
-fn walk(header: &Header, payload: &[u8]) -> Result<i64, Damage> {
-    let mut max_timestamp = i64::MIN;
+/// Walks every record.
+fn walk(header: &Header, payload: &[u8]) -> Result<Times, Damage> {
+    let mut times = Times { earliest: i64::MAX, latest: i64::MIN };
     for (expected_delta, record) in (0..).zip(Records::new(payload, header.record_count)) {
         let record = record?;
         if record.attributes > ATTRIBUTES_MAX {
@@ -104,9 +114,12 @@ fn walk(header: &Header, payload: &[u8]) -> Result<i64, Damage> {
             .base_timestamp
             .checked_add(record.timestamp_delta)
             .ok_or(Damage::Record("its timestamp is out of range"))?;
-        max_timestamp = max_timestamp.max(timestamp);
+        times.latest = times.latest.max(timestamp);
+        if timestamp != NO_TIMESTAMP {
+            times.earliest = times.earliest.min(timestamp);
+        }
     }
-    Ok(max_timestamp)
+    Ok(times)
 }
 
 impl Batch {
@@ -120,7 +133,7 @@ impl Batch {
         if header.total_bytes() != bytes.len() {
             return Err(Damage::Length(header.batch_length));
         }
-        let batch = Self { header, bytes };
+        let batch = Self { header, bytes, earliest: i64::MAX };
         if batch.counts_fit() { Ok(batch) } else { Err(Damage::Header("the count does not fit the last offset")) }
     }
 
@@ -152,7 +165,7 @@ impl Batch {
         let mut bytes = BytesMut::with_capacity(self.bytes.len());
         bytes.extend_from_slice(&header.write());
         bytes.extend_from_slice(self.payload());
-        Self { header, bytes: bytes.freeze() }
+        Self { header, bytes: bytes.freeze(), earliest: self.earliest }
     }
 
     /// The batch stamped with the broker's time: what a topic with `message.timestamp.type=LogAppendTime` keeps. Its readers
@@ -161,6 +174,11 @@ impl Batch {
         let mut header = self.header;
         header.set_log_append_time(at.0);
         self.rebuilt(header)
+    }
+
+    /// The same records at another place in the sequence of their producer: for whoever plays one that leaves some out.
+    pub fn with_base_sequence(&self, base_sequence: i32) -> Self {
+        self.rebuilt(Header { base_sequence, ..self.header })
     }
 
     /// Gives the batch its place: the header is rebuilt beside the shared payload. The CRC covers neither field.
@@ -234,6 +252,38 @@ impl Batch {
     /// The largest timestamp of a record.
     pub fn max_timestamp(&self) -> Timestamp {
         Timestamp(self.header.max_timestamp)
+    }
+
+    /// The smallest and the largest timestamp of records as their producer gave them, those without one (-1) left out: the first
+    /// is above the second if all are. Of a batch that was [`validate`]d; otherwise nothing is known of the smallest.
+    pub fn timestamp_range(&self) -> (Timestamp, Timestamp) {
+        (Timestamp(self.earliest), Timestamp(self.header.max_timestamp))
+    }
+
+    /// The records with a timestamp before `first` or after `last`, each by its place in the batch: at most `count_max`, and none
+    /// at all if a compressed payload unfolds to more than `unfolded_bytes_max`. Costs a walk over the records.
+    pub fn records_outside(
+        &self,
+        first: Timestamp,
+        last: Timestamp,
+        unfolded_bytes_max: usize,
+        count_max: usize,
+    ) -> Vec<(i32, Timestamp)> {
+        let unfolded = match self.header.compression {
+            Compression::None => Vec::new(),
+            codec @ (Compression::Gzip | Compression::Snappy | Compression::Lz4 | Compression::Zstd) => {
+                match unfold(codec, self.payload(), unfolded_bytes_max) {
+                    Ok(payload) => payload,
+                    Err(_) => return Vec::new(),
+                }
+            }
+        };
+        let payload = if self.header.compression == Compression::None { self.payload() } else { &unfolded };
+        let timestamp = |record: RawRecord<'_>| self.header.base_timestamp.saturating_add(record.timestamp_delta);
+        let outside = |timestamp: &i64| *timestamp != NO_TIMESTAMP && !(first.0..=last.0).contains(timestamp);
+        let records = Records::new(payload, self.header.record_count).map_while(Result::ok);
+        let judged = (0..).zip(records.map(timestamp)).filter(|(_, timestamp)| outside(timestamp));
+        judged.take(count_max).map(|(at, timestamp)| (at, Timestamp(timestamp))).collect()
     }
 
     /// How the records are compressed.
