@@ -12,7 +12,6 @@ use rustix::fs::OFlags;
 use tidelog_core::id::FileId;
 
 use super::counts::Counts;
-use crate::limits::FILES_OPEN_MAX;
 
 /// How a file is reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -38,10 +37,12 @@ pub struct Files {
     counts: Arc<Counts>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
     handles: BTreeMap<(FileId, Access), Handle>,
     uses: u64,
+    /// How many handles are kept.
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -51,12 +52,12 @@ struct Handle {
 }
 
 impl Files {
-    /// The files of the directory at `path`.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// The files of the directory at `path`, of which at most `files_max` are kept open.
+    pub fn open(path: &Path, files_max: usize) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             directory: File::open(path)?,
-            open: Mutex::default(),
+            open: Mutex::new(Open { handles: BTreeMap::new(), uses: 0, most: files_max }),
             direct_refused: AtomicBool::new(false),
             lost: OnceLock::new(),
             counts: Arc::default(),
@@ -179,7 +180,16 @@ impl Files {
             return Ok(file);
         }
         let mut options = OpenOptions::new();
-        let file = Arc::new(how(options.read(true).write(true)).open(self.path.join(id.name()))?);
+        let (options, path) = (how(options.read(true).write(true)), self.path.join(id.name()));
+        let opened = match options.open(&path) {
+            // Somebody took more than their share: what is kept and not in use makes room.
+            Err(error) if is_out_of_files(&error) => {
+                self.lock().handles.clear();
+                options.open(&path)
+            }
+            opened => opened,
+        };
+        let file = Arc::new(opened?);
         self.lock().keep(id, access, Arc::clone(&file));
         Ok(file)
     }
@@ -201,13 +211,19 @@ impl Open {
     fn keep(&mut self, id: FileId, access: Access, file: Arc<File>) {
         let used = self.uses;
         self.handles.insert((id, access), Handle { file, used });
-        if self.handles.len() > FILES_OPEN_MAX {
+        if self.handles.len() > self.most {
             let oldest = self.handles.iter().min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key);
             if let Some(oldest) = oldest {
                 self.handles.remove(&oldest);
             }
         }
     }
+}
+
+/// Whether the process, or the system, has as many open files as it may.
+fn is_out_of_files(error: &io::Error) -> bool {
+    let out_of_files = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    out_of_files.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Whether this is how a file system says that it knows no `O_DIRECT`.
