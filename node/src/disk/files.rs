@@ -181,14 +181,12 @@ impl Files {
         }
         let mut options = OpenOptions::new();
         let (options, path) = (how(options.read(true).write(true)), self.path.join(id.name()));
-        let opened = match options.open(&path) {
-            // Somebody took more than their share: what is kept and not in use makes room.
-            Err(error) if is_out_of_files(&error) => {
-                self.lock().handles.clear();
-                options.open(&path)
-            }
-            opened => opened,
-        };
+        let mut opened = options.open(&path);
+        // Somebody took more than their share: what is kept and was not used for long makes room, one by one, because whoever waits
+        // for a file takes all that is let go of.
+        while opened.as_ref().is_err_and(is_out_of_files) && self.lock().let_go() {
+            opened = options.open(&path);
+        }
         let file = Arc::new(opened?);
         self.lock().keep(id, access, Arc::clone(&file));
         Ok(file)
@@ -212,11 +210,14 @@ impl Open {
         let used = self.uses;
         self.handles.insert((id, access), Handle { file, used });
         if self.handles.len() > self.most {
-            let oldest = self.handles.iter().min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key);
-            if let Some(oldest) = oldest {
-                self.handles.remove(&oldest);
-            }
+            self.let_go();
         }
+    }
+
+    /// Lets go of the handle that was unused for longest. False if there is none.
+    fn let_go(&mut self) -> bool {
+        let oldest = self.handles.iter().min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key);
+        oldest.and_then(|oldest| self.handles.remove(&oldest)).is_some()
     }
 }
 
