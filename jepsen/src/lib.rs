@@ -12,7 +12,7 @@
 //! | [`cluster`] | the nodes as processes |
 //! | [`nemesis`], [`scout`] | faults as they begin and end, and whom they are aimed at |
 //! | [`power`] | disks that lose power, mounted by FUSE |
-//! | [`context`], [`options`], [`ports`], [`rng`] | what they share |
+//! | [`context`], [`options`], [`out`], [`ports`], [`rng`] | what they share |
 //! | [`python`], [`java`] | clients as processes |
 //! | [`load`], [`read`], [`probe`] | what clients do, and what is made of what they are told |
 //! | [`run`] | one run from the first process to the verdict |
@@ -24,6 +24,7 @@ pub mod java;
 pub mod load;
 pub mod nemesis;
 pub mod options;
+pub mod out;
 pub mod payload;
 pub mod plan;
 pub mod ports;

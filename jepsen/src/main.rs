@@ -1,6 +1,7 @@
 //! The `tidelog-jepsen` program.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,23 +10,50 @@ use std::time::SystemTime;
 
 use clap::Parser;
 use tidelog_jepsen::options::Options;
+use tidelog_jepsen::out;
 use tidelog_jepsen::run::{Stopped, run};
 use tidelog_jepsen::verdict::{Report, Verdict};
 use tidelog_properties::History;
 
+/// The exit code of a command line that says nothing we know.
+const REFUSED: u8 = 2;
+/// The exit code of a run that somebody ended.
+const INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(text) => {
+            let printed = text.print().and_then(|()| io::stdout().flush());
+            return match printed {
+                _ if text.use_stderr() => ExitCode::from(REFUSED),
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => unprinted(&error),
+            };
+        }
+    };
     let result = match &options.judge {
         Some(file) => judge(file),
         None => supervised(&options),
     };
-    match result {
-        Ok(code) => code,
-        Err(sentence) => {
-            eprintln!("tidelog-jepsen: {sentence}");
-            Verdict::Environment.into()
-        }
+    let code = result.unwrap_or_else(|sentence| {
+        out::complain(sentence);
+        Verdict::Environment.into()
+    });
+    match out::lost() {
+        // A verdict that is not good is told whatever became of the words.
+        Some(error) if code == ExitCode::SUCCESS || code == ExitCode::from(INTERRUPTED) => unprinted(error),
+        Some(_) | None => code,
     }
+}
+
+/// How the process ends if nobody reads what it prints, or there is no room for it.
+fn unprinted(error: &io::Error) -> ExitCode {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return out::UNREAD.into();
+    }
+    out::complain(format_args!("could not write to stdout ({error}): repair that and run it again"));
+    Verdict::Environment.into()
 }
 
 /// Judges a history that was kept.
@@ -33,7 +61,7 @@ fn judge(file: &Path) -> Result<ExitCode, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("{} can not be read: {error}", file.display()))?;
     let history = History::from_json_lines(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     let report = Report::judge(&history, true);
-    println!("{report}");
+    out::say(&report);
     Ok(report.verdict().into())
 }
 
@@ -47,19 +75,22 @@ fn supervised(options: &Options) -> Result<ExitCode, String> {
     let directory = directory(options, seed)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     watch_signals(Arc::clone(&interrupted))?;
-    println!("tidelog-jepsen: seed {seed}, {} s of faults, logs in {}", options.time.as_secs(), directory.display());
+    let (time, logs) = (options.time.as_secs(), directory.display());
+    out::say(format_args!("tidelog-jepsen: seed {seed}, {time} s of faults, logs in {logs}"));
     let result = run(options, seed, &directory, &interrupted);
     let (code, keep) = match &result {
         Ok(report) => {
-            println!("{report}");
+            out::say(report);
             (report.verdict().into(), report.verdict() != Verdict::Pass)
         }
         Err(Stopped::Interrupted) => {
-            eprintln!("tidelog-jepsen: interrupted; everything is ended");
-            (ExitCode::from(130), false)
+            if out::lost().is_none() {
+                out::complain("interrupted; everything is ended");
+            }
+            (ExitCode::from(INTERRUPTED), false)
         }
         Err(Stopped::Environment(sentence)) => {
-            eprintln!("tidelog-jepsen: {sentence}");
+            out::complain(sentence);
             // If it did not come to logs, there is nothing to keep.
             (Verdict::Environment.into(), fs::remove_dir(&directory).is_err())
         }
@@ -68,9 +99,9 @@ fn supervised(options: &Options) -> Result<ExitCode, String> {
         return Ok(code);
     }
     if keep || options.out.is_some() {
-        println!("logs, data and history are in {}", directory.display());
+        out::say(format_args!("logs, data and history are in {}", directory.display()));
     } else if let Err(error) = fs::remove_dir_all(&directory) {
-        eprintln!("tidelog-jepsen: {} is left behind: {error}", directory.display());
+        out::complain(format_args!("{} is left behind: {error}", directory.display()));
     }
     Ok(code)
 }

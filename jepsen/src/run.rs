@@ -20,6 +20,7 @@ use crate::java::Java;
 use crate::load::{Sort, produce};
 use crate::nemesis::Nemesis;
 use crate::options::Options;
+use crate::out;
 use crate::plan::{self, Extent, Kind};
 use crate::power::Disks;
 use crate::probe::probe;
@@ -43,7 +44,7 @@ const FINAL: u64 = 41;
 pub enum Stopped {
     /// Something here is missing or broke; a sentence.
     Environment(String),
-    /// Somebody pressed Ctrl-C.
+    /// Somebody pressed Ctrl-C, or takes no more of what is printed.
     Interrupted,
 }
 
@@ -87,7 +88,7 @@ pub fn run(options: &Options, seed: u64, directory: &Path, interrupted: &AtomicB
     });
     let say = |text: String| {
         if !options.quiet {
-            println!("{:8.3} {text}", context.recorder.now().as_secs_f64());
+            out::say(format_args!("{:8.3} {text}", context.recorder.now().as_secs_f64()));
         }
     };
     let mut stuck = Vec::new();
@@ -292,7 +293,7 @@ fn check(interrupted: &AtomicBool, load: &Load) -> Result<(), Stopped> {
 }
 
 fn check_interrupt(interrupted: &AtomicBool) -> Result<(), Stopped> {
-    if interrupted.load(Ordering::Relaxed) { Err(Stopped::Interrupted) } else { Ok(()) }
+    if interrupted.load(Ordering::Relaxed) || out::lost().is_some() { Err(Stopped::Interrupted) } else { Ok(()) }
 }
 
 fn binary(options: &Options) -> Result<PathBuf, String> {

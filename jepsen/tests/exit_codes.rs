@@ -110,3 +110,34 @@ fn what_is_missing_is_1_and_one_sentence() {
         assert!(said.contains("nonexistent") || said.contains("/bin/false") || said.contains("not empty"), "{said}");
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn words_that_nobody_reads_are_no_panic_and_no_success() {
+    let lost = |full: bool| -> std::process::Stdio {
+        if full {
+            return std::fs::File::options().write(true).open("/dev/full").expect("it is there").into();
+        }
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        writer.into()
+    };
+    let file = |name: &str, history: &History| {
+        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.jsonl"));
+        std::fs::write(&file, history.to_json_lines()).expect("the file can be written");
+        file
+    };
+    let good = file("unread-good", &history(|_| {}));
+    let bad = file("unread-bad", &history(|records| drop(records.remove(100))));
+    for (full, code) in [(false, 141), (true, 1)] {
+        let help = program().arg("--help").stdout(lost(full)).output().expect("the program runs");
+        assert_eq!(help.status.code(), Some(code));
+        let judged = program().arg("--judge").arg(&good).stdout(lost(full)).output().expect("the program runs");
+        let said = String::from_utf8_lossy(&judged.stderr);
+        assert_eq!(judged.status.code(), Some(code), "{said}");
+        assert_eq!(said.contains("could not write to stdout"), full, "{said}");
+        // What is wrong is told by the exit code all the same.
+        let judged = program().arg("--judge").arg(&bad).stdout(lost(full)).output().expect("the program runs");
+        assert_eq!(judged.status.code(), Some(3));
+    }
+}

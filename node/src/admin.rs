@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidelog_core::broker::Status;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::timeout;
+use tracing::debug;
 
 use crate::disk::Counts;
 use crate::driver::{Inbox, Message};
 use crate::host::{TcpListener, TcpStream};
-use crate::limits::{FAREWELL_MAX, HEALTH_CONNECTIONS_MAX, HEALTH_REQUEST_BYTES_MAX, HEALTH_WAIT_MAX};
+use crate::limits::{HEALTH_REQUEST_BYTES_MAX, HEALTH_WAIT_MAX};
+use crate::net::{Acceptor, Port};
 
 /// What is counted.
 #[derive(Clone, Debug)]
@@ -25,26 +26,26 @@ pub(crate) struct Counted {
     pub(crate) peers_refused: Arc<AtomicU64>,
 }
 
-/// Answers health checks for ever, one per connection.
-pub(crate) async fn serve(socket: TcpListener, inbox: Inbox, counted: Counted) {
-    let slots = Arc::new(Semaphore::new(HEALTH_CONNECTIONS_MAX));
+/// Answers health checks for ever, one per connection and so many at a time.
+pub(crate) async fn serve(
+    socket: TcpListener,
+    connections_max: usize,
+    inbox: Inbox,
+    port: watch::Receiver<Port>,
+    counted: Counted,
+) {
+    let slots = Arc::new(Semaphore::new(connections_max));
+    let mut acceptor = Acceptor::new(socket, "health checks");
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes the slots");
-        match socket.accept().await {
-            Ok((stream, peer)) => {
-                let (inbox, counted) = (inbox.clone(), counted.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = timeout(2 * HEALTH_WAIT_MAX, answer(stream, &inbox, &counted)).await {
-                        debug!(%peer, %error, "a health check was given up");
-                    }
-                    drop(slot);
-                });
+        let (stream, peer) = acceptor.accept().await;
+        let (inbox, port, counted) = (inbox.clone(), port.clone(), counted.clone());
+        tokio::spawn(async move {
+            if let Err(error) = timeout(2 * HEALTH_WAIT_MAX, answer(stream, &inbox, &port, &counted)).await {
+                debug!(%peer, %error, "a health check was given up");
             }
-            Err(error) => {
-                warn!(%error, "could not accept a health check");
-                sleep(FAREWELL_MAX).await;
-            }
-        }
+            drop(slot);
+        });
     }
 }
 
@@ -75,7 +76,25 @@ fn metrics(Counted { disk, peers_refused }: &Counted) -> String {
     lines.join("\n")
 }
 
-async fn answer(mut stream: TcpStream, inbox: &Inbox, counted: &Counted) -> io::Result<()> {
+/// Whether clients are served, and else what they wait for.
+async fn readiness(inbox: &Inbox, port: &watch::Receiver<Port>) -> Result<(), String> {
+    let status = status(inbox).await.ok_or("the broker does not answer")?;
+    if !status.ready {
+        return Err(format!("waiting for {}", status.waiting_for));
+    }
+    match *port.borrow() {
+        Port::Open => Ok(()),
+        Port::Shut => Err("waiting for the port to open".to_owned()),
+        Port::Closed => Err("the node is to end".to_owned()),
+    }
+}
+
+async fn answer(
+    mut stream: TcpStream,
+    inbox: &Inbox,
+    port: &watch::Receiver<Port>,
+    counted: &Counted,
+) -> io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
         let space = HEALTH_REQUEST_BYTES_MAX - request.len();
@@ -94,10 +113,9 @@ async fn answer(mut stream: TcpStream, inbox: &Inbox, counted: &Counted) -> io::
             Some(_) => ("200 OK", "ok".to_owned()),
             None => ("503 Service Unavailable", "the broker does not answer".to_owned()),
         },
-        ("GET", "/readyz") => match status(inbox).await {
-            Some(status) if status.ready => ("200 OK", "ready".to_owned()),
-            Some(status) => ("503 Service Unavailable", format!("waiting for {}", status.waiting_for)),
-            None => ("503 Service Unavailable", "the broker does not answer".to_owned()),
+        ("GET", "/readyz") => match readiness(inbox, port).await {
+            Ok(()) => ("200 OK", "ready".to_owned()),
+            Err(why) => ("503 Service Unavailable", why),
         },
         ("GET", "/metrics") => ("200 OK", metrics(counted)),
         (_, "/livez" | "/readyz" | "/metrics") => ("405 Method Not Allowed", "GET only".to_owned()),

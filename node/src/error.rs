@@ -62,6 +62,13 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The system allows too few open files.
+    FewFiles {
+        /// How many it allows.
+        allowed: u64,
+        /// How many it takes.
+        needed: u64,
+    },
     /// Another process holds the lock of the data directory.
     Locked {
         /// The directory.
@@ -133,6 +140,14 @@ impl StartError {
             _ => Self::System { doing, path, error },
         }
     }
+
+    /// The error of taking a port or listening there: one that is in use is told apart, because its cure is another.
+    pub(crate) fn listen(flag: &'static str, address: SocketAddr, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::PortInUse { flag, address },
+            _ => Self::NoListen { flag, address, error },
+        }
+    }
 }
 
 impl fmt::Display for StartError {
@@ -169,6 +184,11 @@ impl fmt::Display for StartError {
             Self::NoListen { flag, address, error } => write!(
                 f,
                 "the system does not allow listening on {address} ({error}): choose another address with {flag} HOST:PORT"
+            ),
+            Self::FewFiles { allowed, needed } => write!(
+                f,
+                "the system allows this process {allowed} open files, and a node needs {needed}: raise the limit, with \
+                 `ulimit -n 65536` in a shell or `LimitNOFILE=65536` in a systemd unit"
             ),
             Self::Locked { directory } => write!(
                 f,

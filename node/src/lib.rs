@@ -10,7 +10,7 @@
 //! | `server` | a running node |
 //! | [`driver`] | owns the broker |
 //! | [`record`] | what a broker was told, written down and run again |
-//! | [`data_dir`], [`disk`] | whose data this is; the files |
+//! | [`data_dir`], [`disk`], `shares` | whose data this is; the files; how many of them there may be |
 //! | `shell`: `net`, [`peer`], `admin` | connections with clients, with other brokers; health checks |
 //! | `host`, `clock` | sockets, randomness and threads of the machine; time |
 //! | [`client`] | the core's client over TCP |
@@ -32,6 +32,7 @@ pub mod record;
 mod admin;
 mod clock;
 mod net;
+mod shares;
 mod shell;
 
 #[cfg(not(madsim))]

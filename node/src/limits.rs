@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-/// The most client connections at a time; fewer if the system allows us fewer files.
+/// The most client connections at a time; fewer if the system allows us fewer files ([`Shares`](crate::shares::Shares)).
 pub const CONNECTIONS_MAX: usize = 10_000;
-/// The most data files kept open at a time.
+/// The most data files kept open at a time; fewer as above.
 pub const FILES_OPEN_MAX: usize = 512;
-/// Files and sockets that are neither data files nor client connections: a generous guess.
-pub const FILES_OTHER_MAX: usize = 128;
+/// Files and sockets that are none of those with a share of their own: a generous guess.
+pub const FILES_OTHER_MAX: usize = 48;
+/// With fewer open files than this, a node does not start.
+pub const FILES_NEEDED: usize = 256;
+/// How many connections may wait to be accepted; the system may allow fewer.
+pub const BACKLOG: u32 = 1024;
 /// The most bytes of requests that were read and wait for the driver, over all connections; readers wait beyond it.
 pub const INBOX_BYTES_MAX: u32 = 256 * 1024 * 1024;
 /// The most answers of one connection that wait to be sent; it is not read from beyond it.
@@ -38,12 +42,14 @@ pub const FAREWELL_MAX: Duration = Duration::from_secs(2);
 pub const HEALTH_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How many bytes of a health check are read.
 pub const HEALTH_REQUEST_BYTES_MAX: usize = 8 * 1024;
-/// How many health checks are answered at a time.
+/// How many health checks are answered at a time; fewer if the system allows us few files.
 pub const HEALTH_CONNECTIONS_MAX: usize = 64;
 /// How many inputs of a command's client wait, and lines of stdin; connections and the reader wait beyond it.
 pub const CLIENT_INPUTS_MAX: usize = 64;
-/// How long a command waits for a broker's door to open.
+/// How long a command waits for a broker's door to open, and how often it tries where nobody listens.
 pub const CLIENT_REACH_MAX: Duration = Duration::from_secs(5);
+/// See [`CLIENT_REACH_MAX`].
+pub const CLIENT_REACH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a command waits for a topic to be there with its leaders, and how often it looks.
 pub const CLIENT_TOPIC_MAX: Duration = Duration::from_secs(5);
 /// See [`CLIENT_TOPIC_MAX`].
@@ -64,7 +70,7 @@ pub const CLIENT_POLL_RECORDS: usize = 1_000;
 pub const CLIENT_POLL_MS: u64 = 1_000;
 /// How long a command waits for brokers to take its last bytes.
 pub const CLIENT_FAREWELL_MAX: Duration = Duration::from_secs(5);
-/// The most connections that brokers, or who says so, have to this one at a time.
+/// The most connections that brokers, or who says so, have to this one at a time; fewer if the system allows us few files.
 pub const PEER_CONNECTIONS_MAX: usize = 64;
 /// How long another broker has to accept, and as long to greet.
 pub const PEER_GREETING_MAX: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 #[cfg(not(madsim))]
 fn main() -> std::process::ExitCode {
-    tidelog::cli::run(<tidelog::cli::Cli as clap::Parser>::parse())
+    tidelog::cli::main()
 }
 
 #[cfg(madsim)]

@@ -1,7 +1,7 @@
 //! A running node: the broker, its disk, its connections, in this process.
 //!
-//! [`start`] takes the port and the data directory, or says in one sentence why it can not. A [`Server`] then runs until the
-//! broker ends it: after [`Server::stop`], or for a reason of its own. Dropping it ends everything where it stands, which is as
+//! [`start`] takes the ports and the data directory, or says in one sentence why it can not. The port for clients is ours from then
+//! on, and open once the broker can answer them: until then they are refused. A [`Server`] then runs until the broker ends it: after [`Server::stop`], or for a reason of its own. Dropping it ends everything where it stands, which is as
 //! near to `kill -9` as one gets within a process.
 //!
 //! These functions block, and own a runtime: they are not for use inside another one.
@@ -15,23 +15,23 @@ use std::time::Duration;
 
 use rustix::process::Resource;
 use tidelog_core::broker::{Broker, Config, Status};
-use tidelog_core::effect::{Halt, Input};
+use tidelog_core::effect::Halt;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tracing::info;
 
 use crate::admin::{self, Counted};
 use crate::data_dir::DataDir;
 use crate::driver::{Driver, Inbox, Machine, Message};
 use crate::error::StartError;
-use crate::host::{Compute, Disk, TcpListener, drive};
-use crate::limits::{
-    CONNECTIONS_MAX, FAREWELL_MAX, FILES_OPEN_MAX, FILES_OTHER_MAX, FRAMES_BYTES_MAX, INBOX_BYTES_MAX,
-    PEER_INBOX_BYTES_MAX,
-};
+use crate::host::{Compute, Disk, Reserved, TcpListener, drive};
+use crate::limits::{FAREWELL_MAX, FRAMES_BYTES_MAX, INBOX_BYTES_MAX, PEER_INBOX_BYTES_MAX};
+use crate::net::Port;
 use crate::options::{Advertise, Options, resolve};
 use crate::peer;
+use crate::shares::Shares;
 use crate::shell::{Bounds, Doors, Shell};
 
 pub use crate::driver::Ended;
@@ -73,8 +73,9 @@ pub fn start_with<M: Machine>(
     options: &Options,
     machine: impl FnOnce(Config, &DataDir) -> M,
 ) -> Result<Server, StartError> {
-    let socket = bind("--listen", &options.listen)?;
-    let address = local_address(&socket);
+    let shares = Shares::of(files_allowed())?;
+    let clients = reserve("--listen", &options.listen)?;
+    let address = clients.local_addr().expect("a bound socket has an address");
     let advertised = options.advertised(address)?;
     let admin = options.admin_listen.as_deref().map(|listen| bind("--admin-listen", listen)).transpose()?;
     let admin_address = admin.as_ref().map(local_address);
@@ -84,14 +85,15 @@ pub fn start_with<M: Machine>(
 
     let threads = |error| StartError::file("start threads for", directory.path(), error);
     let (inbox, messages) = Inbox::new(options.record.is_some());
-    let disk = Disk::start(directory.path(), inbox.clone()).map_err(threads)?;
+    let disk = Disk::start(directory.path(), shares.data, inbox.clone()).map_err(threads)?;
     let counted = Counted { disk: Arc::clone(disk.counts()), peers_refused: Arc::default() };
     let compute = Compute::start(&inbox).map_err(threads)?;
     let config = options.config(directory.directory(), &advertised);
     let recorder = options.recorder(&config, &directory.boot())?;
     let machine = machine(config, &directory);
     let (peers, links) = peer::ways(options.node, directory.directory(), options.cluster.as_ref());
-    let mut driver = Driver::new(machine, peers, disk, compute);
+    let (opener, opening) = oneshot::channel();
+    let mut driver = Driver::new(machine, peers, disk, compute, opener);
     if let Some(recorder) = recorder {
         driver.record(recorder);
     }
@@ -101,13 +103,11 @@ pub fn start_with<M: Machine>(
 
     let entered = runtime.enter();
     let door = |socket| TcpListener::from_std(socket).map_err(threads);
-    let doors = Doors {
-        clients: door(socket)?,
-        peers: peer_socket.map(door).transpose()?,
-        admin: admin.map(door).transpose()?,
-    };
-    let shell = Shell::open(doors, links, &inbox, counted, bounds());
+    let doors =
+        Doors { clients, address, peers: peer_socket.map(door).transpose()?, admin: admin.map(door).transpose()? };
+    let shell = Shell::open(doors, opening, links, &inbox, counted, bounds(&shares));
     drop(entered);
+    info!("{shares}");
     Ok(Server {
         address,
         admin: admin_address,
@@ -150,27 +150,44 @@ impl Server {
         self.runtime().block_on(admin::status(&self.inbox))
     }
 
-    /// Waits until the broker is ready; gives false if it ends before.
+    /// Waits until the broker is ready, and clients are let in; gives false if it ends before.
     pub fn wait_ready(&self) -> bool {
-        let (asker, ready) = oneshot::channel();
-        self.inbox.send(Message::WhenReady(asker));
-        self.runtime().block_on(ready).is_ok()
+        self.runtime().block_on(self.ready())
     }
 
     /// As [`Self::wait_ready`], but gives up after `patience`: `None` if the broker is neither ready nor at its end by then.
     pub fn wait_ready_for(&self, patience: Duration) -> Option<bool> {
+        self.runtime().block_on(async { timeout(patience, self.ready()).await.ok() })
+    }
+
+    /// Waits until clients are let in, which is when they can be answered; gives false if the broker ends before.
+    pub fn wait_open(&self) -> bool {
+        self.runtime().block_on(self.opened())
+    }
+
+    /// Whether clients are let in.
+    pub fn is_open(&self) -> bool {
+        *self.shell().port().borrow() == Port::Open
+    }
+
+    async fn ready(&self) -> bool {
         let (asker, ready) = oneshot::channel();
         self.inbox.send(Message::WhenReady(asker));
-        let waited = self.runtime().block_on(async { timeout(patience, ready).await });
-        waited.ok().map(|ready| ready.is_ok())
+        ready.await.is_ok() && self.opened().await
     }
 
-    /// Asks the broker to end. [`Server::wait`] tells when it has.
+    async fn opened(&self) -> bool {
+        let mut port = self.shell().port();
+        port.wait_for(|port| *port != Port::Shut).await.is_ok_and(|port| *port == Port::Open)
+    }
+
+    /// Asks the broker to end: no client is let in any more. [`Server::wait`] tells when it has.
     pub fn stop(&self) {
-        self.inbox.send(Message::Input(Input::Stop));
+        self.shell().stop().ask();
     }
 
-    /// From now on SIGINT and SIGTERM stop the broker, and a second one ends the process at once.
+    /// From now on SIGINT, SIGTERM and SIGHUP stop the broker, and a second one ends the process at once. A SIGHUP that whoever
+    /// started the process had it ignore (nohup) stays ignored.
     ///
     /// # Errors
     ///
@@ -179,20 +196,28 @@ impl Server {
         let _entered = self.runtime().enter();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let inbox = self.inbox.clone();
+        let mut hangup = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        let stop = self.shell().stop();
         self.runtime().spawn(async move {
             let mut asked = false;
             loop {
+                let hung_up = async {
+                    match &mut hangup {
+                        Some(hangup) => hangup.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     biased;
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hung_up => {}
                 }
                 if asked {
                     std::process::exit(130);
                 }
                 asked = true;
-                inbox.send(Message::Input(Input::Stop));
+                stop.ask();
             }
         });
         Ok(())
@@ -208,8 +233,16 @@ impl Server {
         drop(self);
     }
 
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs until it is consumed")
+    }
+
     fn runtime(&self) -> &Runtime {
-        &self.running.as_ref().expect("it runs until it is consumed").runtime
+        &self.running().runtime
+    }
+
+    fn shell(&self) -> &Shell {
+        &self.running().shell
     }
 
     fn end(&mut self) -> Option<Ended> {
@@ -255,6 +288,7 @@ impl Ended {
             Self::Halted(Halt::Foreign(why)) => {
                 Some(format!("the data directory is not this node's ({why}): choose another with --data-dir"))
             }
+            Self::PortLost(sentence) => Some(sentence.clone()),
             Self::Panicked(thread) => Some(format!(
                 "a bug in tidelog ended its {thread} thread (told above): please report it; what was acknowledged is safe, \
                  start again"
@@ -263,17 +297,20 @@ impl Ended {
     }
 }
 
-/// Takes a port, ready for the runtime.
+/// Takes the port for clients, who are not let in yet.
+fn reserve(flag: &'static str, listen: &str) -> Result<Reserved, StartError> {
+    let address = resolve(flag, listen)?;
+    Reserved::bind(address).map_err(|error| StartError::listen(flag, address, error))
+}
+
+/// Listens at a port, ready for the runtime.
 fn bind(flag: &'static str, listen: &str) -> Result<net::TcpListener, StartError> {
     let address = resolve(flag, listen)?;
     let bound = net::TcpListener::bind(address).and_then(|socket| {
         socket.set_nonblocking(true)?;
         Ok(socket)
     });
-    bound.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => StartError::PortInUse { flag, address },
-        _ => StartError::NoListen { flag, address, error },
-    })
+    bound.map_err(|error| StartError::listen(flag, address, error))
 }
 
 fn local_address(socket: &net::TcpListener) -> SocketAddr {
@@ -281,19 +318,20 @@ fn local_address(socket: &net::TcpListener) -> SocketAddr {
 }
 
 /// How much this machine takes.
-fn bounds() -> Bounds {
+fn bounds(shares: &Shares) -> Bounds {
     Bounds {
-        connections: connections_max(),
+        connections: u32::try_from(shares.clients).expect("no more than CONNECTIONS_MAX"),
+        peers: shares.peers,
+        health: shares.health,
         frames_bytes: FRAMES_BYTES_MAX,
         inbox_bytes: INBOX_BYTES_MAX,
         peer_inbox_bytes: PEER_INBOX_BYTES_MAX,
     }
 }
 
-/// How many connections there may be: asks the system for as many files as that takes, and does with what it gives.
-fn connections_max() -> u32 {
-    let others = (FILES_OPEN_MAX + FILES_OTHER_MAX) as u64;
-    let wanted = CONNECTIONS_MAX as u64 + others;
+/// How many files we may have open: asks the system for as many as we use, and tells what it gives.
+fn files_allowed() -> u64 {
+    let wanted = Shares::WANTED as u64;
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     let reachable = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
     if limit.current.is_some_and(|current| current < reachable) {
@@ -301,7 +339,14 @@ fn connections_max() -> u32 {
         // Refused or not, the system tells below what holds.
         let _ = rustix::process::setrlimit(Resource::Nofile, limit);
     }
-    let files = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(wanted);
-    let connections = files.saturating_sub(others).clamp(1, CONNECTIONS_MAX as u64);
-    u32::try_from(connections).expect("no more than CONNECTIONS_MAX")
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(wanted)
+}
+
+/// Whether SIGHUP was ignored before we came, as far as the system tells.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Bit 0 is signal 1, which is SIGHUP.
+    ignored.is_some_and(|mask| mask & 1 == 1)
 }

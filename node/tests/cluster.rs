@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -88,10 +89,13 @@ impl Nodes {
         self.clients.remove(&node);
     }
 
-    /// Asks a node; `None` if it does not run or hangs up.
+    /// Asks a node; `None` if it does not run, lets nobody in yet, or hangs up.
     fn ask(&mut self, node: u32, version: i16, body: &RequestBody) -> Option<ResponseBody> {
         let address = self.running.get(&node)?.address();
-        let client = self.clients.entry(node).or_insert_with(|| Client::connect(address));
+        let client = match self.clients.entry(node) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Client::try_connect(address).ok()?),
+        };
         let answer: io::Result<ResponseBody> = client.try_ask(version, body);
         if answer.is_err() {
             self.clients.remove(&node);

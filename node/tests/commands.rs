@@ -143,10 +143,10 @@ fn a_failure_says_cause_and_cure() {
 }
 
 #[test]
-fn nobody_there_is_told_at_once() {
+fn nobody_there_is_told_soon() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let output = Command::new(env!("CARGO_BIN_EXE_tidelog"))
-        .args(["topic", "list", "--bootstrap-server", &free.to_string()])
+        .args(["topic", "list", "--timeout", "1", "--bootstrap-server", &free.to_string()])
         .output()
         .expect("the program runs");
     assert_eq!(output.status.code(), Some(1));
@@ -155,7 +155,24 @@ fn nobody_there_is_told_at_once() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_command_waits_a_moment_for_a_node_that_starts() {
+    let scratch = Scratch::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let options = tidelog::options::Options { listen: free.to_string(), ..options(scratch.path()) };
+    let child = Command::new(env!("CARGO_BIN_EXE_tidelog"))
+        .args(["topic", "list", "--bootstrap-server", &options.listen])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let server = start(&options).expect("a node starts");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]), "{output:?}");
+    server.kill();
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
     let cluster = Cluster::start();
     cluster.ok(&["topic", "create", "t", "--partitions", "1"], "");
     let lines: String = (0..20_000).map(|n| format!("a line that is not so short {n}\n")).collect();
@@ -165,6 +182,6 @@ fn a_reader_that_goes_away_is_no_failure() {
     BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut first).expect("a line");
     assert_eq!(first, "a line that is not so short 0\n");
     let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(141));
     assert_eq!(output.stderr, b"");
 }

@@ -15,7 +15,7 @@ use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, DiskResult};
 use tidelog_core::id::{FileId, FileKind, OpId};
 
 fn executor(scratch: &Scratch) -> Executor {
-    Executor::new(Arc::new(Files::open(scratch.path()).expect("a directory")))
+    Executor::new(Arc::new(Files::open(scratch.path(), FILES_OPEN_MAX).expect("a directory")))
 }
 
 fn file(kind: FileKind, sequence: u64) -> FileId {
@@ -191,7 +191,7 @@ fn files_of_others_are_not_listed() {
 #[test]
 fn more_files_than_handles() {
     let scratch = Scratch::new();
-    let files = Arc::new(Files::open(scratch.path()).expect("a directory"));
+    let files = Arc::new(Files::open(scratch.path(), FILES_OPEN_MAX).expect("a directory"));
     let mut disk = Executor::new(Arc::clone(&files));
     let count = FILES_OPEN_MAX as u64 + 20;
     for sequence in 0..count {
@@ -236,7 +236,7 @@ impl Report for Channel {
 fn every_operation_is_reported_once() {
     let scratch = Scratch::new();
     let (sender, reports) = mpsc::channel();
-    let disk = Disk::start(scratch.path(), Channel(sender)).expect("threads");
+    let disk = Disk::start(scratch.path(), FILES_OPEN_MAX, Channel(sender)).expect("threads");
     let journal = file(FileKind::Journal, 1);
     disk.submit(OpId(0), DiskCommand::Allocate { file: journal, len: 4096 });
     assert_eq!(reports.recv(), Ok((OpId(0), Ok(DiskOutput::Done))));
@@ -264,7 +264,7 @@ fn every_operation_is_reported_once() {
 fn an_abandoned_disk_ends() {
     let scratch = Scratch::new();
     let (sender, reports) = mpsc::channel();
-    let disk = Disk::start(scratch.path(), Channel(sender)).expect("threads");
+    let disk = Disk::start(scratch.path(), FILES_OPEN_MAX, Channel(sender)).expect("threads");
     disk.submit(OpId(0), DiskCommand::List);
     disk.abandon();
     assert!(reports.iter().count() <= 1);

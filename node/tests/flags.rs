@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use clap::Parser;
 use common::{Scratch, options, scripted};
+use rustix::process::Signal;
 use tidelog::cli::{self, Cli};
 use tidelog::cluster::Cluster;
 use tidelog::options::{Advertise, Options};
@@ -172,7 +173,7 @@ fn a_directory_in_use_or_of_another_node_is_told() {
 fn a_node_greets_with_three_commands_and_stops_on_a_signal() {
     let scratch = Scratch::new();
     let program = env!("CARGO_BIN_EXE_tidelog");
-    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut node = Command::new(program)
             .args(["node", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(scratch.path())

@@ -30,6 +30,7 @@ fn node(scratch: &Scratch, status: Status) -> (Server, SocketAddr) {
         }
     };
     let server = start_with(&options, |_, _| Script { step, status }).expect("it starts");
+    assert!(server.wait_open());
     let address = server.admin_address().expect("asked for");
     (server, address)
 }

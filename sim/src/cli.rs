@@ -1,5 +1,8 @@
 //! Arguments, and what each command does with them.
 
+#[macro_use]
+mod out;
+
 mod args;
 mod campaign;
 #[cfg(feature = "mutants")]
@@ -10,6 +13,7 @@ mod replay;
 mod report;
 mod seed;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,8 +29,9 @@ pub(crate) fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // Nothing can be done about a terminal that is gone.
-            let _ = error.print();
+            if let (Err(error), true) = (error.print().and_then(|()| std::io::stdout().flush()), asked) {
+                out::lost(&error);
+            }
             return ExitCode::from(if asked { 0 } else { USAGE });
         }
     };
@@ -38,6 +43,9 @@ pub(crate) fn main() -> ExitCode {
         #[cfg(feature = "mutants")]
         Command::Mutants(scoreboard) => mutants::scoreboard(&scoreboard),
     };
+    if let Err(error) = std::io::stdout().flush() {
+        out::lost(&error);
+    }
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

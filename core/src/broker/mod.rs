@@ -633,6 +633,13 @@ impl Broker {
         }
     }
 
+    /// Whether clients can be answered: there is an image that names this broker, however old it is, and whoever leads or does
+    /// not. Nobody is to be let in before; who is, is hung up on.
+    pub fn answers(&self) -> bool {
+        let named = |image: &Image| image.brokers().contains_key(&self.config.node);
+        matches!(self.phase, Phase::Running) && self.image().is_some_and(named)
+    }
+
     fn waits_for(&self) -> String {
         if !matches!(self.phase, Phase::Running) {
             let forming = self.formation.as_ref().map(Formation::waits_for).filter(|what| !what.is_empty());

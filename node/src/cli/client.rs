@@ -10,6 +10,7 @@ use tidelog_core::client::{Config, Failure, Operation, Outcome, Topic};
 use tidelog_core::kafka::ErrorCode;
 use tidelog_core::time::Duration;
 
+use super::stop::Stop;
 use crate::client::Driver;
 use crate::limits;
 use crate::options::Advertise;
@@ -34,24 +35,6 @@ pub struct ClientArgs {
     pub timeout: u32,
 }
 
-/// Why a command ends early.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// Nobody reads what we print: no error.
-    Unread,
-    /// One sentence: cause and cure.
-    Failed(String),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::Unread,
-            _ => Self::Failed(format!("could not write to stdout ({error}): repair that and run the command again")),
-        }
-    }
-}
-
 impl ClientArgs {
     /// A client's configuration for this cluster.
     pub(super) fn config(&self) -> Config {
@@ -66,7 +49,7 @@ impl ClientArgs {
     }
 
     /// Runs a command that needs a client, once a broker answers the telephone.
-    pub(super) fn run<C, F>(&self, config: Config, command: C) -> Result<(), String>
+    pub(super) fn run<C, F>(&self, config: Config, command: C) -> Result<(), Stop>
     where
         C: FnOnce(Driver) -> F,
         F: Future<Output = Result<(), Stop>>,
@@ -74,15 +57,26 @@ impl ClientArgs {
         self.reach()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("the system gives no timers ({error}): free some memory"))?;
-        let result = runtime.block_on(async { command(Driver::new(config)).await });
-        match result {
-            Ok(()) | Err(Stop::Unread) => Ok(()),
-            Err(Stop::Failed(sentence)) => Err(sentence),
+        runtime.block_on(async { command(Driver::new(config)).await })
+    }
+
+    /// Whether anybody listens where we were told, so that a wrong address is told soon: not at once, because a broker that starts
+    /// lets nobody in before it can answer.
+    fn reach(&self) -> Result<(), String> {
+        let patience = limits::CLIENT_REACH_MAX.min(std::time::Duration::from_secs(self.timeout.into()));
+        let begun = std::time::Instant::now();
+        loop {
+            match self.try_reach() {
+                Err((io::ErrorKind::ConnectionRefused, _)) if begun.elapsed() < patience => {
+                    std::thread::sleep(limits::CLIENT_REACH_PAUSE);
+                }
+                reached => return reached.map_err(|(_, sentence)| sentence),
+            }
         }
     }
 
-    /// Whether anybody listens where we were told, so that a wrong address is told at once.
-    fn reach(&self) -> Result<(), String> {
+    /// Tries every address once. Gives how the last one failed.
+    fn try_reach(&self) -> Result<(), (io::ErrorKind, String)> {
         let mut last = None;
         for server in &self.bootstrap_server {
             let resolved = (server.host.as_str(), server.port).to_socket_addrs();
@@ -102,12 +96,14 @@ impl ClientArgs {
             }
         }
         let Some((server, error)) = last else {
-            return Err("no broker was named: give one with --bootstrap-server HOST:PORT".to_owned());
+            let sentence = "no broker was named: give one with --bootstrap-server HOST:PORT".to_owned();
+            return Err((io::ErrorKind::InvalidInput, sentence));
         };
-        Err(format!(
-            "nothing answers at {server} ({error}): start a node there with `tidelog node`, or give the address of one \
-             with --bootstrap-server HOST:PORT"
-        ))
+        let sentence = format!(
+            "nothing answers at {server} ({error}): start a node there with `tidelog node`, wait until it says that it listens, or \
+             give the address of one with --bootstrap-server HOST:PORT"
+        );
+        Err((error.kind(), sentence))
     }
 }
 

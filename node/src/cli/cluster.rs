@@ -7,7 +7,8 @@ use serde_json::json;
 use tidelog_core::client::{Operation, Outcome, QuorumMember};
 use tidelog_core::id::NodeId;
 
-use super::client::{ClientArgs, Stop, print_json, sentence};
+use super::client::{ClientArgs, print_json, sentence};
+use super::stop::Stop;
 use crate::client::Driver;
 
 /// What is done about the cluster.
@@ -39,7 +40,7 @@ pub enum ClusterCommand {
 }
 
 /// Does it.
-pub(super) fn run(args: ClusterArgs) -> Result<(), String> {
+pub(super) fn run(args: ClusterArgs) -> Result<(), Stop> {
     match args.command {
         ClusterCommand::Status { client } => {
             client.run(client.config(), async |mut driver| status(&mut driver, client.json).await)

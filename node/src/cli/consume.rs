@@ -10,8 +10,9 @@ use tidelog_core::id::Offset;
 use tidelog_core::kafka::ErrorCode;
 use tidelog_core::time::{Duration, Timestamp};
 
-use super::client::{ClientArgs, Stop, find_topic, print_json, sentence};
+use super::client::{ClientArgs, find_topic, print_json, sentence};
 use super::format::Format;
+use super::stop::Stop;
 use crate::client::Driver;
 use crate::limits;
 
@@ -47,7 +48,7 @@ pub struct ConsumeArgs {
 }
 
 /// Does it.
-pub(super) fn run(args: ConsumeArgs) -> Result<(), String> {
+pub(super) fn run(args: ConsumeArgs) -> Result<(), Stop> {
     args.client.run(args.client.config(), async |mut driver| consume(&args, &mut driver).await)
 }
 

@@ -1,6 +1,7 @@
 //! The command line. Each command is a file beside this one: its arguments, and what it does with them.
 //!
-//! A command that fails says one sentence on stderr, cause and cure, and the process ends with 1; what clap refuses, with 2.
+//! A command that fails says one sentence on stderr, cause and cure, and the process ends with 1; what clap refuses, with 2. One
+//! whose output nobody reads any more ends quietly, with 141.
 
 mod client;
 mod cluster;
@@ -9,12 +10,14 @@ mod format;
 mod node;
 mod produce;
 mod replay;
+mod stop;
 mod topic;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stop::Stop;
 use tracing_subscriber::EnvFilter;
 
 pub use client::ClientArgs;
@@ -25,6 +28,9 @@ pub use node::NodeArgs;
 pub use produce::{Acks, ProduceArgs};
 pub use replay::ReplayArgs;
 pub use topic::{TopicArgs, TopicCommand};
+
+/// The exit code of a command line that says nothing we know.
+const REFUSED: u8 = 2;
 
 /// A partitioned, durable log that speaks the Kafka wire protocol.
 #[derive(Clone, Debug, Parser)]
@@ -55,6 +61,23 @@ pub enum Command {
     Replay(ReplayArgs),
 }
 
+/// Reads the command line of this process, does what it says, and tells how the process ends.
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(text) => {
+            let printed = text.print().and_then(|()| io::stdout().flush());
+            match printed {
+                // Said or not: where nobody can read it, the exit code must do.
+                _ if text.use_stderr() => ExitCode::from(REFUSED),
+                // Help, or the version, as was asked for.
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => Stop::from(error).exit_code(),
+            }
+        }
+    }
+}
+
 /// Does what the command line says, and tells how the process ends.
 pub fn run(cli: Cli) -> ExitCode {
     start_log(&cli.log);
@@ -68,11 +91,7 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            // Where nobody can read it, the exit code must do.
-            let _ = writeln!(std::io::stderr(), "tidelog: {sentence}");
-            ExitCode::FAILURE
-        }
+        Err(stop) => stop.exit_code(),
     }
 }
 

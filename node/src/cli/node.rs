@@ -9,11 +9,14 @@ use clap::{ArgAction, Args};
 use tidelog_core::id::NodeId;
 use tracing::info;
 
+use super::stop::Stop;
 use crate::cluster::Cluster;
 use crate::options::{Advertise, Options};
 use crate::server::{self, Server};
 
-/// How often a node that does not serve yet says what it waits for.
+/// After so long a node that does not serve yet says what it waits for.
+const READY_TOLD_AFTER: Duration = Duration::from_secs(1);
+/// How often it says so again.
 const READY_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What a node is told.
@@ -69,16 +72,19 @@ impl From<NodeArgs> for Options {
 }
 
 /// Runs a node until it is stopped, by a signal or by itself.
-pub(super) fn run(args: NodeArgs) -> Result<(), String> {
+pub(super) fn run(args: NodeArgs) -> Result<(), Stop> {
     let server = server::start(&Options::from(args)).map_err(|error| error.to_string())?;
     server.stop_on_signals().map_err(|error| format!("the system takes no signal handler ({error}): start again"))?;
     if wait_ready(&server) {
+        let mut out = std::io::stdout().lock();
         // A node without a terminal is a node all the same.
-        let _ = std::io::stdout().write_all(banner(&server).as_bytes());
+        if let Err(error) = out.write_all(banner(&server).as_bytes()).and_then(|()| out.flush()) {
+            info!(%error, "could not greet on stdout");
+        }
     }
     let ended = server.wait();
     if let Some(sentence) = ended.failure() {
-        return Err(sentence);
+        return Err(sentence.into());
     }
     info!("stopped");
     Ok(())
@@ -86,12 +92,17 @@ pub(super) fn run(args: NodeArgs) -> Result<(), String> {
 
 /// Waits until the node serves, and says what it waits for if that takes long. False if it ends before.
 fn wait_ready(server: &Server) -> bool {
+    let mut patience = READY_TOLD_AFTER;
     loop {
-        if let Some(ready) = server.wait_ready_for(READY_TOLD_EVERY) {
+        if let Some(ready) = server.wait_ready_for(patience) {
             return ready;
         }
-        if let Some(status) = server.status() {
+        patience = READY_TOLD_EVERY;
+        let Some(status) = server.status() else { continue };
+        if server.is_open() {
             info!("waiting for {}", status.waiting_for);
+        } else {
+            info!("no client is let in yet: waiting for {}", status.waiting_for);
         }
     }
 }

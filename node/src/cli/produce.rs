@@ -7,10 +7,12 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tidelog_core::client::{CallId, Operation, Outcome, Record};
-use tidelog_core::time::Duration;
+use tidelog_core::id::Offset;
+use tidelog_core::time::{Duration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::client::{ClientArgs, Stop, find_topic, print_json, sentence};
+use super::client::{ClientArgs, find_topic, print_json, sentence};
+use super::stop::Stop;
 use crate::client::{Driver, Ending};
 use crate::limits;
 
@@ -51,7 +53,7 @@ pub enum Acks {
 }
 
 /// Does it.
-pub(super) fn run(args: ProduceArgs) -> Result<(), String> {
+pub(super) fn run(args: ProduceArgs) -> Result<(), Stop> {
     let mut config = args.client.config();
     config.acks = match args.acks {
         Acks::None => 0,
@@ -73,6 +75,8 @@ struct Producing<'a> {
     ended: BTreeMap<CallId, Ending>,
     open_bytes: usize,
     out: io::BufWriter<io::StdoutLock<'static>>,
+    /// Why nothing is printed any more: the lines are written all the same.
+    unprinted: Option<io::Error>,
 }
 
 impl<'a> Producing<'a> {
@@ -84,6 +88,7 @@ impl<'a> Producing<'a> {
             ended: BTreeMap::new(),
             open_bytes: 0,
             out: io::BufWriter::new(io::stdout().lock()),
+            unprinted: None,
         }
     }
 
@@ -125,7 +130,16 @@ impl<'a> Producing<'a> {
         if self.args.acks == Acks::None {
             self.driver.finish().await;
         }
-        Ok(self.out.flush()?)
+        match self.unprinted {
+            None => Ok(()),
+            // Whoever reads had seen enough, and has what was asked for: the lines are written.
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Some(error) => Err(Stop::Failed(format!(
+                "every line was written to topic {}, but where to could not be printed to stdout ({error}): do not run the command \
+                 again for that",
+                self.args.topic
+            ))),
+        }
     }
 
     fn send(&mut self, line: Vec<u8>) {
@@ -148,18 +162,30 @@ impl<'a> Producing<'a> {
             let Outcome::Produced { partition, offset, timestamp } = outcome else {
                 unreachable!("that is what Produce gives")
             };
-            if self.args.client.json {
-                let offset = offset.map(|offset| offset.0);
-                let value = json!({"topic": topic, "partition": partition, "offset": offset, "timestamp": timestamp.0});
-                print_json(&mut self.out, &value)?;
-            } else if self.args.verbose {
-                match offset {
-                    Some(offset) => writeln!(self.out, "{topic}/{partition}@{offset}")?,
-                    None => writeln!(self.out, "{topic}/{partition}@?")?,
-                }
+            if self.unprinted.is_none() {
+                self.unprinted = self.print(partition, offset, timestamp).err();
             }
         }
-        Ok(self.out.flush()?)
+        if self.unprinted.is_none() {
+            self.unprinted = self.out.flush().err();
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, partition: i32, offset: Option<Offset>, timestamp: Timestamp) -> io::Result<()> {
+        let topic = &self.args.topic;
+        if self.args.client.json {
+            let offset = offset.map(|offset| offset.0);
+            let value = json!({"topic": topic, "partition": partition, "offset": offset, "timestamp": timestamp.0});
+            print_json(&mut self.out, &value)
+        } else if self.args.verbose {
+            match offset {
+                Some(offset) => writeln!(self.out, "{topic}/{partition}@{offset}"),
+                None => writeln!(self.out, "{topic}/{partition}@?"),
+            }
+        } else {
+            Ok(())
+        }
     }
 }
 

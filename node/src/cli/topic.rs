@@ -7,7 +7,8 @@ use serde_json::json;
 use tidelog_core::client::{ConfigEntry, Failure, Operation, Outcome, Resource, Topic};
 use tidelog_core::kafka::ErrorCode;
 
-use super::client::{ClientArgs, Stop, find_topic, print_json, sentence};
+use super::client::{ClientArgs, find_topic, print_json, sentence};
+use super::stop::Stop;
 use crate::client::Driver;
 
 /// What is done about topics.
@@ -68,7 +69,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 }
 
 /// Does it.
-pub(super) fn run(args: TopicArgs) -> Result<(), String> {
+pub(super) fn run(args: TopicArgs) -> Result<(), Stop> {
     match args.command {
         TopicCommand::Create { name, partitions, replication_factor, configs, client } => {
             client.run(client.config(), async |mut driver| {

@@ -12,7 +12,6 @@ use rustix::fs::OFlags;
 use tidelog_core::id::FileId;
 
 use super::counts::Counts;
-use crate::limits::FILES_OPEN_MAX;
 
 /// How a file is reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -38,10 +37,12 @@ pub struct Files {
     counts: Arc<Counts>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
     handles: BTreeMap<(FileId, Access), Handle>,
     uses: u64,
+    /// How many handles are kept.
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -51,12 +52,12 @@ struct Handle {
 }
 
 impl Files {
-    /// The files of the directory at `path`.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// The files of the directory at `path`, of which at most `files_max` are kept open.
+    pub fn open(path: &Path, files_max: usize) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             directory: File::open(path)?,
-            open: Mutex::default(),
+            open: Mutex::new(Open { handles: BTreeMap::new(), uses: 0, most: files_max }),
             direct_refused: AtomicBool::new(false),
             lost: OnceLock::new(),
             counts: Arc::default(),
@@ -179,7 +180,14 @@ impl Files {
             return Ok(file);
         }
         let mut options = OpenOptions::new();
-        let file = Arc::new(how(options.read(true).write(true)).open(self.path.join(id.name()))?);
+        let (options, path) = (how(options.read(true).write(true)), self.path.join(id.name()));
+        let mut opened = options.open(&path);
+        // Somebody took more than their share: what is kept and was not used for long makes room, one by one, because whoever waits
+        // for a file takes all that is let go of.
+        while opened.as_ref().is_err_and(is_out_of_files) && self.lock().let_go() {
+            opened = options.open(&path);
+        }
+        let file = Arc::new(opened?);
         self.lock().keep(id, access, Arc::clone(&file));
         Ok(file)
     }
@@ -201,13 +209,22 @@ impl Open {
     fn keep(&mut self, id: FileId, access: Access, file: Arc<File>) {
         let used = self.uses;
         self.handles.insert((id, access), Handle { file, used });
-        if self.handles.len() > FILES_OPEN_MAX {
-            let oldest = self.handles.iter().min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key);
-            if let Some(oldest) = oldest {
-                self.handles.remove(&oldest);
-            }
+        if self.handles.len() > self.most {
+            self.let_go();
         }
     }
+
+    /// Lets go of the handle that was unused for longest. False if there is none.
+    fn let_go(&mut self) -> bool {
+        let oldest = self.handles.iter().min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key);
+        oldest.and_then(|oldest| self.handles.remove(&oldest)).is_some()
+    }
+}
+
+/// Whether the process, or the system, has as many open files as it may.
+fn is_out_of_files(error: &io::Error) -> bool {
+    let out_of_files = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    out_of_files.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Whether this is how a file system says that it knows no `O_DIRECT`.

@@ -196,9 +196,9 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Starts the threads on the files of `directory`.
-    pub fn start(directory: &Path, report: impl Report) -> io::Result<Self> {
-        let files = Arc::new(Files::open(directory)?);
+    /// Starts the threads on the files of `directory`, of which at most `files_max` are kept open.
+    pub fn start(directory: &Path, files_max: usize, report: impl Report) -> io::Result<Self> {
+        let files = Arc::new(Files::open(directory, files_max)?);
         let (lanes, inboxes): (Vec<_>, Vec<_>) = LANES
             .into_iter()
             .map(|lane| {

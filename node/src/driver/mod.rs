@@ -33,6 +33,8 @@ pub trait Machine: Send + 'static {
     fn step(&mut self, now: Now, input: Input, out: &mut Effects);
     /// As [`Broker::status`].
     fn status(&self) -> Status;
+    /// As [`Broker::answers`].
+    fn answers(&self) -> bool;
 }
 
 impl Machine for Broker {
@@ -42,6 +44,10 @@ impl Machine for Broker {
 
     fn status(&self) -> Status {
         Broker::status(self)
+    }
+
+    fn answers(&self) -> bool {
+        Broker::answers(self)
     }
 }
 
@@ -67,6 +73,8 @@ pub(crate) enum Message {
     Kill,
     /// Another thread panicked; the broker would wait for it for ever.
     Panicked(&'static str),
+    /// Clients can not be let in, for this reason.
+    PortLost(String),
 }
 
 /// Where messages to the driver are put.
@@ -128,6 +136,8 @@ pub enum Ended {
     Killed,
     /// A thread panicked: a bug, told on stderr as it happened.
     Panicked(String),
+    /// The port for clients was taken from the node before it listened there: one sentence, cause and cure.
+    PortLost(String),
 }
 
 impl Ended {
@@ -137,7 +147,8 @@ impl Ended {
             Self::Halted(Halt::Stopped) => true,
             Self::Halted(Halt::DiskFailed(_) | Halt::Corrupt(_) | Halt::Foreign(_))
             | Self::Killed
-            | Self::Panicked(_) => false,
+            | Self::Panicked(_)
+            | Self::PortLost(_) => false,
         }
     }
 }
@@ -147,6 +158,8 @@ pub(crate) struct Driver<M> {
     machine: M,
     clock: Clock,
     alarm: Option<Instant>,
+    /// Who lets clients in, until the broker answers them.
+    opening: Option<oneshot::Sender<()>>,
     /// Those who want to know when the broker is ready.
     waiting: Vec<oneshot::Sender<()>>,
     links: BTreeMap<ConnId, Link>,
@@ -159,11 +172,13 @@ pub(crate) struct Driver<M> {
 }
 
 impl<M: Machine> Driver<M> {
-    pub(crate) fn new(machine: M, peers: Peers, disk: Disk, compute: Compute) -> Self {
+    /// A driver that says to `opening`, once, that clients can be answered.
+    pub(crate) fn new(machine: M, peers: Peers, disk: Disk, compute: Compute, opening: oneshot::Sender<()>) -> Self {
         Self {
             machine,
             clock: Clock::start(),
             alarm: None,
+            opening: Some(opening),
             waiting: Vec::new(),
             links: BTreeMap::new(),
             peers,
@@ -229,6 +244,7 @@ impl<M: Machine> Driver<M> {
             }
             Some(Message::Kill) => return Some(Ended::Killed),
             Some(Message::Panicked(thread)) => return Some(Ended::Panicked(thread.to_owned())),
+            Some(Message::PortLost(sentence)) => return Some(Ended::PortLost(sentence)),
         };
         if let Some(halt) = halt {
             return Some(Ended::Halted(halt));
@@ -296,6 +312,13 @@ impl<M: Machine> Driver<M> {
                 Effect::WakeAt(moment) => self.alarm = Some(moment),
                 Effect::Halt(reason) => halt = Some(reason),
             }
+        }
+        if self.opening.is_some()
+            && self.machine.answers()
+            && let Some(opening) = self.opening.take()
+        {
+            // Whoever lets clients in may have been told to let in nobody any more.
+            let _ = opening.send(());
         }
         halt
     }

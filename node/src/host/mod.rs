@@ -4,6 +4,7 @@
 //! crate has another module of this name (`simulated`), with the same things in it, on simulated machines.
 
 mod compute;
+mod reserved;
 mod thread;
 
 pub(crate) use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,6 +15,7 @@ pub(crate) use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) use crate::disk::Disk;
 pub(crate) use compute::Compute;
+pub(crate) use reserved::Reserved;
 pub(crate) use thread::drive;
 
 /// Bytes nobody can foresee.

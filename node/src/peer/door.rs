@@ -8,7 +8,6 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tidelog_core::effect::Input;
 use tidelog_core::id::{DirectoryId, NodeId};
@@ -16,7 +15,7 @@ use tidelog_core::peer::{BadEnvelope, Envelope};
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::frames::{Frames, TooLong};
@@ -24,11 +23,9 @@ use super::hello::{self, Caller, Failed, Refusal};
 use super::link::prepare;
 use crate::driver::{Inbox, Message};
 use crate::host::{TcpListener, TcpStream, random};
-use crate::limits::{PEER_CONNECTIONS_MAX, PEER_GREETING_MAX};
-use crate::net::take_room;
+use crate::limits::PEER_GREETING_MAX;
+use crate::net::{Acceptor, take_room};
 
-/// How long to wait when the system is out of files or memory for a socket.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How many faults are told apart.
 const FAULTS_MAX: usize = 256;
 
@@ -111,25 +108,19 @@ impl Fault {
 }
 
 impl Door {
-    /// Accepts connections for ever.
-    pub(super) async fn run(self, socket: TcpListener) {
-        let slots = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
+    /// Accepts connections for ever, so many at a time.
+    pub(super) async fn run(self, socket: TcpListener, connections_max: usize) {
+        let slots = Arc::new(Semaphore::new(connections_max));
+        let mut acceptor = Acceptor::new(socket, "brokers");
         let _watch = self.inbox.watch("peer-door");
         loop {
             let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes the slots");
-            match socket.accept().await {
-                Ok((stream, peer)) => {
-                    let door = self.clone();
-                    tokio::spawn(async move {
-                        door.serve(stream, &peer.to_string()).await;
-                        drop(slot);
-                    });
-                }
-                Err(error) => {
-                    warn!(%error, "could not accept the connection of a broker");
-                    sleep(ACCEPT_RETRY).await;
-                }
-            }
+            let (stream, peer) = acceptor.accept().await;
+            let door = self.clone();
+            tokio::spawn(async move {
+                door.serve(stream, &peer.to_string()).await;
+                drop(slot);
+            });
         }
     }
 

@@ -71,12 +71,13 @@ impl Peers {
 impl Links {
     /// Runs the connections to the other brokers, and those from them on `socket`, in the runtime this is called in. Gives
     /// the sending sides: they end when [`Peers`] has ended and everything was sent. Of what others send, so many bytes may wait for
-    /// the driver. Connections that were closed because of what
-    /// was said there are counted in `refused`.
+    /// the driver; there are at most `connections_max` of their connections. Those that were closed because of what was said
+    /// there are counted in `refused`.
     pub(crate) fn run(
         self,
         socket: Option<TcpListener>,
         inbox: &Inbox,
+        connections_max: usize,
         inbox_bytes_max: u32,
         refused: &Arc<AtomicU64>,
     ) -> Vec<JoinHandle<()>> {
@@ -91,7 +92,7 @@ impl Links {
                 shared: Arc::new(Mutex::new(Shared::default())),
                 refused: Arc::clone(refused),
             };
-            tokio::spawn(door.run(socket));
+            tokio::spawn(door.run(socket, connections_max));
         }
         let link = |(to, address, queue)| {
             let seen = Arc::clone(&seen[&to]);

@@ -9,6 +9,7 @@
 mod compute;
 mod disk;
 mod node;
+mod reserved;
 mod socket;
 
 use madsim::rand::RngCore;
@@ -23,6 +24,7 @@ pub(crate) use tokio::sync::mpsc::{
 
 pub(crate) use compute::Compute;
 pub(crate) use disk::Disk;
+pub(crate) use reserved::Reserved;
 pub(crate) use socket::sockopt;
 
 /// Bytes that are the seed's to choose.

@@ -1,17 +1,15 @@
 //! A running node on a simulated machine: what `server` is on a real one.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidelog_core::broker::{Boot, Config};
-use tidelog_core::effect::Input;
 use tokio::signal::ctrl_c;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::{Compute, Disk, Platter, Receiver, TcpListener, random};
+use super::{Compute, Disk, Platter, Receiver, Reserved, TcpListener, random};
 use crate::admin::Counted;
 use crate::driver::{Driver, Ended, Inbox, Machine, Message};
 use crate::error::StartError;
@@ -20,8 +18,14 @@ use crate::peer;
 use crate::shell::{Bounds, Doors, Shell};
 
 /// How much a node takes: little more than the largest frame of a run, so that room that is not given back is missed soon.
-const BOUNDS: Bounds =
-    Bounds { connections: 64, frames_bytes: 1024 * 1024, inbox_bytes: 512 * 1024, peer_inbox_bytes: 4 * 1024 * 1024 };
+const BOUNDS: Bounds = Bounds {
+    connections: 64,
+    peers: 64,
+    health: 64,
+    frames_bytes: 1024 * 1024,
+    inbox_bytes: 512 * 1024,
+    peer_inbox_bytes: 4 * 1024 * 1024,
+};
 
 /// Runs a node on the machine of madsim's that this is called on, and tells why it ended. SIGINT asks it to, a second one ends
 /// it at once. Somebody may want to know when the broker is ready.
@@ -35,8 +39,8 @@ pub async fn run<M: Machine>(
     ready: oneshot::Sender<()>,
     machine: impl FnOnce(Config, Boot) -> M,
 ) -> Result<Ended, StartError> {
-    let clients = bind("--listen", &options.listen).await?;
-    let address = clients.local_addr().expect("a bound socket has an address");
+    let address = resolve("--listen", &options.listen)?;
+    let clients = Reserved::bind(address);
     let advertised = options.advertised(address)?;
     let admin = match &options.admin_listen {
         Some(listen) => Some(bind("--admin-listen", listen).await?),
@@ -46,7 +50,7 @@ pub async fn run<M: Machine>(
         Some(listen) => Some(bind("--peer-listen", &listen).await?),
         None => None,
     };
-    let doors = Doors { clients, peers, admin };
+    let doors = Doors { clients, address, peers, admin };
 
     let boot = Boot { counter: platter.boot(), seed: u64::from_le_bytes(random()) };
     let (inbox, messages) = Inbox::new(options.record.is_some());
@@ -56,19 +60,21 @@ pub async fn run<M: Machine>(
     let recorder = options.recorder(&config, &boot)?;
     let machine = machine(config, boot);
     let (peers, links) = peer::ways(options.node, platter.directory(), options.cluster.as_ref());
-    let mut driver = Driver::new(machine, peers, disk, Compute::start(&inbox));
+    let (opener, opening) = oneshot::channel();
+    let mut driver = Driver::new(machine, peers, disk, Compute::start(&inbox), opener);
     if let Some(recorder) = recorder {
         driver.record(recorder);
     }
     inbox.send(Message::WhenReady(ready));
     let driving = tokio::spawn(drive(driver, messages));
-    let shell = Shell::open(doors, links, &inbox, counted, BOUNDS);
+    let shell = Shell::open(doors, opening, links, &inbox, counted, BOUNDS);
+    let stop = shell.stop();
     tokio::spawn(async move {
-        for message in [Message::Input(Input::Stop), Message::Kill] {
-            // Fails only where the system takes no handler.
-            let _ = ctrl_c().await;
-            inbox.send(message);
-        }
+        // Fails only where the system takes no handler.
+        let _ = ctrl_c().await;
+        stop.ask();
+        let _ = ctrl_c().await;
+        inbox.send(Message::Kill);
     });
     let ended = driving.await.expect("a panic ends the run");
     if matches!(ended, Ended::Halted(_)) {
@@ -109,8 +115,5 @@ async fn drive<M: Machine>(mut driver: Driver<M>, mut inbox: Receiver<Message>) 
 
 async fn bind(flag: &'static str, listen: &str) -> Result<TcpListener, StartError> {
     let address = resolve(flag, listen)?;
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => StartError::PortInUse { flag, address },
-        _ => StartError::NoListen { flag, address, error },
-    })
+    TcpListener::bind(address).await.map_err(|error| StartError::listen(flag, address, error))
 }

@@ -63,12 +63,18 @@ impl<F: FnMut(Input, &mut Effects) + Send + 'static> Machine for Script<F> {
     fn status(&self) -> Status {
         self.status.clone()
     }
+
+    fn answers(&self) -> bool {
+        true
+    }
 }
 
-/// A node with a function in the broker's place.
+/// A node with a function in the broker's place, which lets clients in unless the function ended it.
 pub(crate) fn scripted(options: &Options, step: impl FnMut(Input, &mut Effects) + Send + 'static) -> Server {
     let status = Status::default();
-    start_with(options, |_, _| Script { step, status }).expect("a node starts")
+    let server = start_with(options, |_, _| Script { step, status }).expect("a node starts");
+    server.wait_open();
+    server
 }
 
 /// A client that says what it is told.
@@ -79,9 +85,14 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the node listens");
-        stream.set_nodelay(true).expect("a socket");
-        Self { stream, next: 1 }
+        Self::try_connect(address).expect("the node listens")
+    }
+
+    /// Connects, if the node listens.
+    pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, next: 1 })
     }
 
     /// Sends a request without waiting for its answer.

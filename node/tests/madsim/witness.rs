@@ -176,4 +176,8 @@ impl Machine for Watched {
     fn status(&self) -> Status {
         self.broker.status()
     }
+
+    fn answers(&self) -> bool {
+        self.broker.answers()
+    }
 }

@@ -7,7 +7,7 @@ use tidelog_sim::{Line, Options, Plan, Scenario, Verdict, World, failure};
 
 use super::args::Replay;
 use super::seed::SeedArg;
-use super::{pool, report};
+use super::{out, pool, report};
 
 /// The scenario and plan of a seed or a file.
 fn load(what: &str) -> Result<(Scenario, Plan), String> {
@@ -34,15 +34,14 @@ pub(crate) fn replay(args: &Replay) -> Result<u8, String> {
     let mut options = Options { mutants: args.plant.mutants()?, until: args.until, ..Options::default() };
     if args.trace || args.node.is_some() || args.grep.is_some() {
         let (node, grep) = (args.node, args.grep.clone());
-        let mut out = BufWriter::new(std::io::stdout());
+        let mut lines = BufWriter::new(std::io::stdout());
         options.trace = Some(Box::new(move |line: Line| {
             if node.is_some() && line.node != node {
                 return;
             }
             let text = line.to_string();
             if grep.as_ref().is_none_or(|wanted| text.contains(wanted.as_str())) {
-                // Whoever reads may have seen enough.
-                let _ = writeln!(out, "{text}");
+                writeln!(lines, "{text}").unwrap_or_else(|error| out::lost(&error));
             }
         }));
     }
