@@ -4,8 +4,8 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -38,7 +38,12 @@ struct Node {
 
 impl Node {
     fn start(soft: u32, hard: u32, data_dir: &Path) -> Self {
+        Self::start_with(soft, hard, data_dir, &[])
+    }
+
+    fn start_with(soft: u32, hard: u32, data_dir: &Path, flags: &[&str]) -> Self {
         let mut command = command(soft, hard, data_dir);
+        command.args(flags);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
         let mut greeting = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut greeting).expect("text");
@@ -157,7 +162,8 @@ fn a_node_asks_for_as_many_files_as_it_may() {
 #[test]
 fn one_client_too_many_is_told_once_and_costs_nobody_else_anything() {
     let scratch = Scratch::new();
-    let node = Node::start(256, 256, scratch.path());
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let node = Node::start_with(256, 256, scratch.path(), &["--admin-listen", &admin.to_string()]);
     let mut clients: Vec<Client> = (0..256).map_while(|_| held(node.address)).collect();
     assert!((50..200).contains(&clients.len()), "{}", clients.len());
     for _ in 0..20 {
@@ -169,6 +175,11 @@ fn one_client_too_many_is_told_once_and_costs_nobody_else_anything() {
     // Files are left for what is not a client.
     create(&mut clients[0], 20);
     produce(&mut clients[1], 20);
+    let mut check = TcpStream::connect(admin).expect("it listens");
+    check.write_all(b"GET /livez HTTP/1.1\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    check.read_to_string(&mut answer).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     clients.pop();
     // Somebody leaves: there is room once the node has heard of that.
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -192,8 +203,9 @@ fn a_system_without_files_is_told_once_and_cuts_nobody_off() {
     // Long enough for some attempts, none of which comes at others' cost: what needs another file takes one that is kept.
     let end = Instant::now() + Duration::from_millis(700);
     while Instant::now() < end {
-        client.ask(3, &api_versions());
-        produce(&mut client, 20);
+        if client.try_ask(3, &api_versions()).is_err() { panic!("{:?}", node.log.lines().map_while(Result::ok).collect::<Vec<_>>()); }
+        let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| produce(&mut client, 20)));
+        if r.is_err() { panic!("{:?}", node.log.lines().map_while(Result::ok).collect::<Vec<_>>()); }
     }
     rustix::process::prlimit(Some(node.pid()), Resource::Nofile, allowed).expect("it runs");
     for (client, header) in waiting.iter_mut().zip(&headers) {

@@ -116,6 +116,26 @@ fn a_port_is_taken_before_it_is_open() {
     server.kill();
 }
 
+/// Where connections of an earlier life fade, another process may take the port in the same way: who listens first has it.
+#[test]
+fn a_port_that_is_lost_ends_the_node_with_a_sentence() {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+    let other = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    sockopt::set_socket_reuseaddr(&other, true).expect("a socket");
+    bind(&other, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let address = rustix::net::getsockname(&other).expect("it is bound");
+    let address = SocketAddr::try_from(address).expect("an address");
+    let scratch = Scratch::new();
+    let (server, answers) = reluctant(&Options { listen: address.to_string(), ..options(scratch.path()) });
+    listen(&other, 1).expect("a port of its own");
+    answers.store(true, Ordering::Release);
+    assert!(!server.wait_open());
+    let ended = server.wait();
+    let sentence = ended.failure().expect("a failure");
+    assert!(matches!(ended, Ended::PortLost(_)), "{ended:?}");
+    assert!(sentence.contains(&format!("another process listens on {address}")), "{sentence}");
+}
+
 /// Connections that a node closed are remembered by the system for a minute; the next life has the port all the same.
 #[test]
 fn the_next_life_has_the_same_port() {
