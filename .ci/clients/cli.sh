@@ -70,6 +70,15 @@ cli_waits_for_more() {
     expect_equal $'late one\nlate two' "$(cat "$tmp/tail")"
 }
 
+cli_says_what_is_wrong_with_times() {
+    expect_equal "created topic narrow" "$(cli topic create narrow --config message.timestamp.before.max.ms=0 \
+        --config message.timestamp.after.max.ms=0)"
+    # It is written some milliseconds after it was read, whatever else happens.
+    if echo late | cli produce narrow 2>"$tmp/times"; then echo "it was taken" >&2; return 1; fi
+    grep -q "INVALID_TIMESTAMP, .* is out of range.*raise message.timestamp.after.max.ms" "$tmp/times"
+    cli topic delete narrow
+}
+
 cli_deletes() {
     expect_equal "deleted topic a" "$(cli topic delete a)"
     expect_equal b "$(cli topic list)"
@@ -90,6 +99,7 @@ cli_part() {
     check "cli: consume --from-timestamp" cli_consumes_by_time
     check "cli: consume --json, keys and values" cli_consumes_json
     check "cli: consume waits for what comes" cli_waits_for_more
+    check "cli: produce says what is wrong with the time of a record, and what helps" cli_says_what_is_wrong_with_times
     check "cli: topic delete" cli_deletes
     node_kill_and_restart
     check "cli: a deleted topic stays deleted after kill -9, the other keeps its records" cli_still_deleted

@@ -185,6 +185,47 @@ def exactly_once(node, checks):
             expect_equal(expected, sorted(reports[partition]))
 
 
+def outliving(node, checks):
+    """An idempotent producer lives on while its topic is deleted and made again."""
+    with checks.check("python: an idempotent producer goes on in a topic that was deleted and made again") as seen:
+        reports, fatal = [], []
+        more = {"linger.ms": 0, "batch.num.messages": 10, "topic.metadata.refresh.interval.ms": 200, "error_cb": fatal.append}
+        client = producer(node, **more, **{"message.timeout.ms": 30_000, "logger": SILENT})
+        administrator = admin(node)
+
+        def send(count):
+            for _ in range(count):
+                client.produce("outlived", b"x", partition=0, on_delivery=lambda error, it: reports.append((error, it.offset())))
+                client.poll(0.0005)
+
+        create(node, "outlived")
+        for _ in range(3):
+            send(200)
+            expect_equal(0, client.flush(30))
+            done(administrator.delete_topics(["outlived"]))
+            done(administrator.create_topics([NewTopic("outlived", 1)]))
+            reports.clear()
+            send(200)
+            expect_equal(0, client.flush(30))
+            expect_equal([(None, offset) for offset in range(200)], reports)
+        # Now while records are on their way. The producer may make the topic again itself.
+        reports.clear()
+        gone = [administrator.delete_topics(["outlived"])]
+        while not all(future.done() for future in gone[0].values()):
+            send(10)
+        done(gone[0])
+        send(300)
+        expect_equal(0, client.flush(30))
+        expect_equal([None], list({error for error, _ in reports}))
+        expect_equal([], [error for error in fatal if error.fatal()])
+        node.kill_and_restart()
+        offsets = [offset for _, offset in reports]
+        last = offsets[offsets.index(0) :] if offsets[0] else offsets
+        expect_equal(list(range(len(last))), last)
+        expect_equal(last, [it.offset() for it in read(node, "outlived", 0)])
+        seen.append(f"{len(last)} of {len(reports)} records stand in the last topic of the name")
+
+
 def reading(node, checks):
     client = consumer(node)
     with checks.check("python: watermarks"):
@@ -216,6 +257,26 @@ def refusals(node, checks):
         codes = [error and error.code() for error, _ in reports]
         expect_equal([None, KafkaError.MSG_SIZE_TOO_LARGE, None], codes)
         expect_equal([(0, 10), (1, 20)], [(it.offset(), len(it.value())) for it in read(node, "one", 0)])
+    with checks.check("python: records whose time can not be are refused, one by one; the idempotent producer goes on"):
+        now = int(time.time() * 1000)
+        reports = {}
+        client = producer(node, **{"linger.ms": 0, "batch.num.messages": 1, "logger": SILENT})
+        for number in range(20):
+            at = now + (2 * 3_600_000 if number in (5, 6, 13) else 0)
+            keep = lambda error, it: reports.update({int(it.value()): error and error.code()})
+            client.produce("trip-none", str(number).encode(), partition=0, timestamp=at, on_delivery=keep)
+        expect_equal(0, client.flush(30))
+        expect_equal([5, 6, 13], sorted(number for number, code in reports.items() if code == KafkaError.INVALID_TIMESTAMP))
+        expect_equal(17, sum(code is None for code in reports.values()))
+    with checks.check("python: the records at fault in a batch are named"):
+        reports = {}
+        client = producer(node, **{"linger.ms": 500, "logger": SILENT})
+        for number in range(10):
+            at = now + (2 * 3_600_000 if number in (3, 7) else 0)
+            client.produce("trip-none", str(number).encode(), partition=0, timestamp=at, on_delivery=keep)
+        expect_equal(0, client.flush(30))
+        named = sorted(number for number, code in reports.items() if code == KafkaError.INVALID_RECORD)
+        expect_equal(([3, 7], {KafkaError.INVALID_RECORD, KafkaError._INVALID_DIFFERENT_RECORD}), (named, set(reports.values())))
     with checks.check("python: a transactional producer fails at once and for good") as seen:
         client = producer(node, **{"transactional.id": "none", "logger": SILENT})
         try:
@@ -248,7 +309,7 @@ def main():
     program, directory = sys.argv[1], pathlib.Path(sys.argv[2])
     checks = Checks()
     with running(program, directory / "python") as node:
-        for part in (administration, round_trips, exactly_once, reading, refusals):
+        for part in (administration, round_trips, exactly_once, outliving, reading, refusals):
             part(node, checks)
         with checks.check("python: the node is alive and logged no error"):
             node.is_fine()
