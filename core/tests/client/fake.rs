@@ -34,6 +34,8 @@ pub(crate) struct Partition {
     pub(crate) epoch: i32,
     pub(crate) log: Vec<Stored>,
     pub(crate) next_offset: i64,
+    /// Whether producers that it does not know go on here wherever they are in their sequences.
+    pub(crate) heirs: bool,
     /// By producer id.
     producers: BTreeMap<i64, Remembered>,
 }
@@ -53,7 +55,8 @@ impl Partition {
             if let Some((.., offset)) = remembered.iter().find(|(a, b, _)| (*a, *b) == (first, last)) {
                 return (ErrorCode::None, *offset);
             }
-            let expected = remembered.back().map_or(0, |(_, last, _)| last.wrapping_add(1) & i32::MAX);
+            let beginning = if self.heirs { first } else { 0 };
+            let expected = remembered.back().map_or(beginning, |(_, last, _)| last.wrapping_add(1) & i32::MAX);
             if first != expected {
                 return (ErrorCode::OutOfOrderSequenceNumber, -1);
             }
@@ -117,6 +120,7 @@ impl Cluster {
             epoch: 1,
             log: Vec::new(),
             next_offset: 0,
+            heirs: false,
             producers: BTreeMap::new(),
         };
         let topic =

@@ -1,6 +1,6 @@
 //! Records reach the log once and in order, or their caller is told the truth.
 
-use tidelog_core::client::{CallId, Config, Failure, Outcome};
+use tidelog_core::client::{CallId, Config, Failure, Outcome, SEQUENCE_BROKEN};
 use tidelog_core::id::Offset;
 use tidelog_core::kafka::{ApiKey, ErrorCode};
 use tidelog_core::time::Duration;
@@ -163,6 +163,41 @@ fn a_refusal_before_the_append_is_definite_and_stops_nobody_else() {
     }
     assert_eq!(world.cluster.partition("t", 0).values(), numbered(4));
     assert_eq!(world.cluster.partition("t", 0).epochs(), [1], "the sequence has a gap: the next epoch");
+}
+
+#[test]
+fn a_time_that_can_not_be_fails_for_good_and_says_what_helps() {
+    let mut world = world(single());
+    world.run(produce("t", 0, "0")).unwrap();
+    // Those behind it come too early, of course; one of them is then refused for another reason.
+    world.script =
+        on_produce(vec![(0, Deed::Refuse(ErrorCode::InvalidTimestamp)), (3, Deed::Refuse(ErrorCode::MessageTooLarge))]);
+    let misdated = world.call(produce("t", 0, "of another day"));
+    let others: Vec<CallId> = (1..3).map(|n| world.call(produce("t", 0, &n.to_string()))).collect();
+    let failure = world.wait(misdated).unwrap_err();
+    assert!(matches!(failure, Failure::Definite { error: ErrorCode::InvalidTimestamp, .. }), "{failure:?}");
+    assert!(failure.to_string().contains("raise message.timestamp.after.max.ms"), "{failure}");
+    let failure = world.wait(others[0]).unwrap_err();
+    assert!(matches!(failure, Failure::Definite { error: ErrorCode::MessageTooLarge, .. }), "{failure:?}");
+    assert!(!failure.to_string().contains(SEQUENCE_BROKEN), "nobody broke the sequence but the client: {failure}");
+    world.wait(others[1]).unwrap();
+    assert_eq!(world.cluster.partition("t", 0).values(), ["0", "2"]);
+}
+
+#[test]
+fn a_producer_goes_on_with_its_next_sequence_when_its_topic_is_made_again() {
+    let mut world = world(single());
+    world.run(produce("t", 0, "0")).unwrap();
+    world.cluster.topics.remove("t");
+    let waits = world.call(produce("t", 0, "1"));
+    world.run_for(Duration::from_secs(1));
+    world.cluster.topic("t", 1);
+    world.cluster.partition("t", 0).heirs = true;
+    world.wait(waits).unwrap();
+    world.run(produce("t", 0, "2")).unwrap();
+    assert_eq!(world.cluster.partition("t", 0).values(), ["1", "2"]);
+    assert_eq!(world.cluster.partition("t", 0).epochs(), [0], "as librdkafka and the Java client do");
+    assert_eq!(world.cluster.produced.last(), Some(&(0, 2)));
 }
 
 #[test]
