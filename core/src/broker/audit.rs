@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::replica::Replica;
 use super::{Broker, Owner};
+use crate::controller::image::Tombstone;
 use crate::id::{FileId, FileKind, GroupId, Index, Offset};
 use crate::journal::Journal;
 use crate::limits::LEASE_ELECTIONS;
@@ -92,6 +93,11 @@ impl Broker {
         let journal_files = journal.map_or(0, Journal::files_needed);
         let unsealed = journal.is_some_and(Journal::is_idle_unsealed);
         Audit { groups, files, journal_files, overdue_leases, patrols: !self.patrols.is_empty(), unsealed }
+    }
+
+    /// What is left of deleted topics, as far as it is known here: the index of each deletion and the tombstone.
+    pub fn tombstones(&self) -> impl Iterator<Item = (Index, &Tombstone)> {
+        self.image().into_iter().flat_map(|image| image.tombstones().iter().map(|(index, stone)| (*index, stone)))
     }
 
     /// Whether it counts on what it writes to this file.

@@ -41,13 +41,11 @@ pub use audit::{Audit, GroupAudit};
 pub use config::{Boot, Config, Settings};
 pub use status::{GroupStatus, Status};
 
-use crate::controller::image::{Image, Tombstone};
+use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
 use crate::formation::{Charter, Formation, Membership, Role};
-use crate::id::{
-    ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, Index, JobId, NodeId, OpId, RequestId, Term, TopicId,
-};
+use crate::id::{ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
@@ -585,11 +583,6 @@ impl Broker {
     pub fn home(&self, group: GroupId) -> Option<NodeId> {
         let (.., partition) = self.image()?.partition_of(group)?;
         partition.replicas.first().map(|(node, _)| *node)
-    }
-
-    /// What is left of deleted topics, as far as it is known here: the index of each deletion and the tombstone.
-    pub fn tombstones(&self) -> impl Iterator<Item = (Index, &Tombstone)> {
-        self.image().into_iter().flat_map(|image| image.tombstones().iter().map(|(index, stone)| (*index, stone)))
     }
 
     /// The state of the broker at this moment.

@@ -598,8 +598,11 @@ fn sequenced(broker: &Broker, request: &Request) -> Vec<Option<Sent>> {
     partitions.zip(&request.batches).map(sent).collect()
 }
 
+/// The timestamps that a topic allows now, and the value and timestamp of each record of a batch.
+type Offer = (RangeInclusive<i64>, Vec<(u64, i64)>);
+
 /// The batches of a produce for topics that bound times: what their clock allows now, and the value and timestamp of each record.
-fn bounded(specs: &[TopicSpec], now: Timestamp, request: &Request) -> Vec<(RangeInclusive<i64>, Vec<(u64, i64)>)> {
+fn bounded(specs: &[TopicSpec], now: Timestamp, request: &Request) -> Vec<Offer> {
     let RequestBody::Produce(produce) = &request.body else {
         return Vec::new();
     };
