@@ -203,9 +203,8 @@ fn a_system_without_files_is_told_once_and_cuts_nobody_off() {
     // Long enough for some attempts, none of which comes at others' cost: what needs another file takes one that is kept.
     let end = Instant::now() + Duration::from_millis(700);
     while Instant::now() < end {
-        if client.try_ask(3, &api_versions()).is_err() { panic!("{:?}", node.log.lines().map_while(Result::ok).collect::<Vec<_>>()); }
-        let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| produce(&mut client, 20)));
-        if r.is_err() { panic!("{:?}", node.log.lines().map_while(Result::ok).collect::<Vec<_>>()); }
+        client.ask(3, &api_versions());
+        produce(&mut client, 20);
     }
     rustix::process::prlimit(Some(node.pid()), Resource::Nofile, allowed).expect("it runs");
     for (client, header) in waiting.iter_mut().zip(&headers) {

@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Result<(Scenario, Plan), String> {
         None => return Err("the file is empty".to_owned()),
     }
     let mut fields = Map::new();
-    for list in ["topics", "producers", "consumers"] {
+    for list in ["topics", "producers", "consumers", "ending"] {
         fields.insert(list.to_owned(), Value::Array(Vec::new()));
     }
     let mut plan = Plan::default();

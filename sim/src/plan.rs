@@ -304,7 +304,7 @@ fn draw_founding(scenario: &Scenario, faults: &mut Vec<Timed>) {
 /// Disks that have healed are damaged again, and others are.
 fn draw_more_rot(scenario: &Scenario, faults: &mut Vec<Timed>) {
     let mut rng = Rng::stream(scenario.seed, &[streams::PLAN, MORE_ROT]);
-    if scenario.trials == 0 || scenario.rates.rot == 0 {
+    if scenario.trials == 0 || scenario.rates.rot == 0 || scenario.chaos < 20 * SECOND {
         return;
     }
     for _ in 0..rng.between(1, 3) {

@@ -35,6 +35,7 @@ fn a_cluster_in_trouble_passes() {
 fn without_a_fault_a_run_is_vacuous() {
     let mut scenario = short(12);
     scenario.weather = tidelog_sim::Weather::default();
+    (scenario.held, scenario.ending) = (0, Vec::new());
     let outcome = run(scenario, &[]);
     assert_eq!((outcome.verdict, outcome.findings.len()), (Verdict::Vacuous, 0));
     assert!(outcome.tally.acked > 100, "it worked, but nothing was tested");

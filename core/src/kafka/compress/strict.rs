@@ -195,13 +195,12 @@ fn lz4_sequences(block: &[u8]) -> Option<usize> {
     let (mut at, mut bytes) = (0, 0_usize);
     let longer = |nibble: u8, at: &mut usize| {
         let mut len = usize::from(nibble);
-        while nibble == 15 {
-            let more = *block.get(*at)?;
+        let mut more = nibble == 15;
+        while more {
+            let byte = *block.get(*at)?;
             *at += 1;
-            len = len.checked_add(usize::from(more))?;
-            if more < 255 {
-                break;
-            }
+            len = len.checked_add(usize::from(byte))?;
+            more = byte == 255;
         }
         Some(len)
     };
