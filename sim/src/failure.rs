@@ -84,7 +84,7 @@ pub fn parse(text: &str) -> Result<(Scenario, Plan), String> {
 fn check(scenario: &Scenario) -> Result<(), String> {
     let bounds = [
         ("brokers", u64::from(scenario.brokers), 1, 9),
-        ("voters", u64::from(scenario.voters), 1, u64::from(scenario.brokers)),
+        ("voters", u64::from(scenario.voters), u64::from(scenario.brokers > 1), u64::from(scenario.brokers)),
         ("spread (microseconds)", scenario.spread, 1, 60 * SECOND),
         ("late (microseconds)", scenario.late, 0, 60 * SECOND),
         ("chaos (microseconds)", scenario.chaos, 1, 3_600 * SECOND),

@@ -29,7 +29,7 @@ pub struct Scenario {
     pub seed: u64,
     /// How many brokers.
     pub brokers: u32,
-    /// How many of them form the cluster; the rest find it formed, and observe.
+    /// How many of them form the cluster; the rest find it formed, and observe. Zero is one broker that was told of no list.
     pub voters: u32,
     /// Within which time the machines are switched on for the first time.
     pub spread: u64,
