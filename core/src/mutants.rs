@@ -94,6 +94,14 @@ pub enum Mutant {
     LeaseNeverEnds,
     /// The tombstones of deleted topics are not part of a checkpoint of the metadata.
     TombstonesUnsaved,
+    /// Journal files that are free at a start are never used again, nor removed.
+    FreeFilesUnused,
+    /// A journal that grew under load gives nothing back afterwards.
+    JournalNeverRests,
+    /// A segment that is sealed keeps what was allocated ahead of need.
+    SealedKeepsRoom,
+    /// The file of a replaced formation record stays.
+    OldWordsKept,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -179,6 +187,10 @@ mod registry {
         (Mutant::NeverSealed, "never-sealed", "an idle journal is not sealed"),
         (Mutant::LeaseNeverEnds, "lease-never-ends", "lent files are kept for ever"),
         (Mutant::TombstonesUnsaved, "tombstones-unsaved", "a checkpoint leaves out deleted topics"),
+        (Mutant::FreeFilesUnused, "free-files-unused", "journal files that are free at a start are never used again"),
+        (Mutant::JournalNeverRests, "journal-never-rests", "a journal that grew under load gives nothing back"),
+        (Mutant::SealedKeepsRoom, "sealed-keeps-room", "a sealed segment keeps what was allocated ahead"),
+        (Mutant::OldWordsKept, "old-words-kept", "the file of a replaced formation record stays"),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.

@@ -17,6 +17,7 @@ mod program;
 mod queue;
 mod record;
 mod scenario;
+mod space;
 mod story;
 mod streams;
 mod table;

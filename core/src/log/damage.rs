@@ -47,10 +47,11 @@ impl Log {
         });
         self.damaged = missing.collect();
         for segment in &mut self.segments {
-            // Room that was made and is gone is made again.
+            // Room that was made and is gone is made again; what was made or given back since is not known to the checkpoint.
             let there = segment.file.and_then(|file| listed.get(&file)).copied().unwrap_or(0);
-            segment.allocated = segment.allocated.min(there).max(segment.written);
+            segment.allocated = there.max(segment.written);
         }
+        self.loose = self.segments.iter().map(|segment| segment.base).collect();
         let active = self.segments.back().filter(|last| !last.sealed).and_then(|last| last.file);
         if active.is_some_and(|file| self.damaged.contains_key(&file)) {
             // Nothing more is written to it.

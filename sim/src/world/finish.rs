@@ -4,8 +4,10 @@ use tidelog_core::formation::Membership;
 use tidelog_core::id::{FileId, FileKind, GroupId, NodeId};
 
 use super::{Happening, Phase, World};
+use crate::host::{Host, Process};
 use crate::oracle::Finding;
 use crate::scenario::SECOND;
+use crate::space;
 use crate::verdict::{Outcome, Verdict};
 use crate::workload;
 
@@ -140,6 +142,20 @@ impl World {
         self.result(verdict, findings.into_iter().map(|(_, finding)| finding).collect())
     }
 
+    /// What a broker takes more of its disk than it needs, as far as it has nothing to do there.
+    fn wasted(&self, host: &Host, process: &Process) -> Option<String> {
+        let (lengths, held) = (host.disk.lengths(), process.broker.space());
+        let settings = &host.config.settings;
+        let logs = || match process.broker.moves_files() || host.rotten {
+            true => None,
+            false => space::of_logs(&lengths, &held, settings),
+        };
+        if self.now.saturating_sub(host.journal_at) <= space::RESTED {
+            return logs();
+        }
+        space::of_resting_journal(&lengths, &held, settings).or_else(|| space::of_words(&lengths)).or_else(logs)
+    }
+
     /// Looks into every broker: what only the next leader or the next restart would show.
     fn audit(&mut self, stuck: bool) {
         for host in &self.hosts {
@@ -158,6 +174,9 @@ impl World {
             }
             if host.journal_writes - host.writes_before > CLOSING_WRITES_MAX {
                 self.oracle.restless(host.place + 1);
+            }
+            if let Some(what) = self.wasted(host, process) {
+                self.oracle.wasteful(host.place + 1, &what);
             }
             let known = |file: &FileId| match file.kind() {
                 FileKind::Segment | FileKind::SegmentIndex | FileKind::State => audit.files.contains(file),
