@@ -100,6 +100,10 @@ pub enum Mutant {
     JournalNeverRests,
     /// A segment that is sealed keeps what was allocated ahead of need.
     SealedKeepsRoom,
+    /// A segment file is a whole step long from the beginning.
+    RoomInSteps,
+    /// What a start finds of segments that is longer than need stays so.
+    StartKeepsRoom,
     /// The file of a replaced formation record stays.
     OldWordsKept,
 }
@@ -190,6 +194,8 @@ mod registry {
         (Mutant::FreeFilesUnused, "free-files-unused", "journal files that are free at a start are never used again"),
         (Mutant::JournalNeverRests, "journal-never-rests", "a journal that grew under load gives nothing back"),
         (Mutant::SealedKeepsRoom, "sealed-keeps-room", "a sealed segment keeps what was allocated ahead"),
+        (Mutant::RoomInSteps, "room-in-steps", "segment files are a whole step long from the beginning"),
+        (Mutant::StartKeepsRoom, "start-keeps-room", "a start leaves segment files as long as it finds them"),
         (Mutant::OldWordsKept, "old-words-kept", "the file of a replaced formation record stays"),
     ];
 

@@ -13,6 +13,7 @@ use super::{Condition, Log};
 use crate::effect::{DiskCommand, DiskError, DiskResult};
 use crate::id::{FileId, Offset};
 use crate::limits::PATROL_BYTES;
+use crate::mutants::Mutant;
 
 /// How far a patrol is: the segment it reads or looks for, and what was read of it.
 #[derive(Default, Debug)]
@@ -51,7 +52,8 @@ impl Log {
             let there = segment.file.and_then(|file| listed.get(&file)).copied().unwrap_or(0);
             segment.allocated = there.max(segment.written);
         }
-        self.loose = self.segments.iter().map(|segment| segment.base).collect();
+        let forgets = self.mutants.planted(Mutant::StartKeepsRoom);
+        self.loose = self.segments.iter().map(|segment| segment.base).filter(|_| !forgets).collect();
         let active = self.segments.back().filter(|last| !last.sealed).and_then(|last| last.file);
         if active.is_some_and(|file| self.damaged.contains_key(&file)) {
             // Nothing more is written to it.

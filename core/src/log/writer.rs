@@ -12,6 +12,7 @@ use super::segment::{Index, IndexFile, encode_index};
 use super::{Condition, Done, Log};
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult};
 use crate::id::{FileId, FileIds, FileKind, Offset};
+use crate::mutants::Mutant;
 
 /// The most bytes one write gathers, unless a single batch is larger.
 const WRITE_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -172,7 +173,9 @@ impl Log {
         let busy = self.allocating.is_some() || self.trimming == Some(base);
         if near && !busy && self.condition != Condition::Full {
             self.allocating = Some(base);
-            let len = self.settings.room(end.max(allocated + 1));
+            let steps = self.mutants.planted(Mutant::RoomInSteps);
+            let least = if steps { self.settings.allocate_step } else { 0 };
+            let len = self.settings.room(end.max(allocated + 1).max(least));
             self.issue(Op::AllocateSegment { base, len }, DiskCommand::Allocate { file, len }, out);
         }
     }

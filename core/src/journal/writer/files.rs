@@ -167,7 +167,8 @@ impl Writer {
     pub(super) fn prepare_ahead(&mut self, ids: &mut FileIds) {
         let Some(current) = self.current else { return };
         let file = &self.in_use[&current];
-        if file.used.end >= file.len / 2 {
+        let half = file.used.end >= file.len / 2;
+        if half && !self.quiet {
             let len = self.next_len();
             if self.ready(len).is_none() {
                 self.prepare(len, false, ids);
@@ -175,7 +176,8 @@ impl Writer {
         } else if (self.quiet || self.opened_files == 1) && !self.spare_refused {
             // It is not wiped before it is needed: that takes no room, and a recovery does not read a free file with a header.
             let len = self.spare_len();
-            if self.free.iter().all(|slot| slot.len < len) {
+            let there = if half { self.ready(len).is_some() } else { self.free.iter().any(|slot| slot.len >= len) };
+            if !there {
                 self.prepare(len, true, ids);
             }
         }

@@ -76,7 +76,7 @@ pub(super) struct Writer {
     /// Files opened in this life, and bytes written since the last look.
     opened_files: u32,
     put_bytes: u64,
-    /// How long a file had to be at least when one was opened last.
+    /// How long a file had to be for its base alone when one was opened last.
     len_min: u64,
     /// Little was written when that was looked at last.
     quiet: bool,
@@ -315,7 +315,7 @@ impl Writer {
         let groups = items as u64 + base.len() as u64;
         // At least as much room again as the base takes, or files would hold little else.
         let len = u64::from(sector) + block_bytes_bound(2 * base_bytes + bytes, groups, sector);
-        self.len_min = len;
+        self.len_min = u64::from(sector) + block_bytes_bound(2 * base_bytes, base.len() as u64, sector);
         let Some(slot) = self.ready(len) else {
             // A disk without room for a long file may have some for one that is just long enough, or a file that is.
             let len = if self.full { len } else { len.max(self.next_len()) };
