@@ -32,6 +32,7 @@ use crate::limits::{
 };
 use crate::options::{Advertise, Options, resolve};
 use crate::peer;
+use crate::porch::Porch;
 use crate::shell::{Bounds, Doors, Shell};
 
 pub use crate::driver::Ended;
@@ -80,7 +81,8 @@ pub fn start_with<M: Machine>(
     let admin_address = admin.as_ref().map(local_address);
     let peer_socket = options.listen_for_peers()?.map(|listen| bind("--peer-listen", &listen)).transpose()?;
     let peer_address = peer_socket.as_ref().map(local_address);
-    let directory = DataDir::open(&options.data_dir, options.node)?;
+    let mut porch = Porch::default();
+    let directory = DataDir::open_when_there_is_room(&options.data_dir, options.node, |why| porch.wait(admin.as_ref(), why))?;
 
     let threads = |error| StartError::file("start threads for", directory.path(), error);
     let (inbox, messages) = Inbox::new(options.record.is_some());
@@ -92,6 +94,7 @@ pub fn start_with<M: Machine>(
     let machine = machine(config, &directory);
     let (peers, links) = peer::ways(options.node, directory.directory(), options.cluster.as_ref());
     let mut driver = Driver::new(machine, peers, disk, compute);
+    driver.keeps(directory.path());
     if let Some(recorder) = recorder {
         driver.record(recorder);
     }

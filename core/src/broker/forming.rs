@@ -62,6 +62,7 @@ impl Broker {
             match report {
                 Report::Chartered(charter, role) => self.chartered(charter, role, out),
                 Report::Note(what) => out.event(Event::Note(what)),
+                Report::NoRoom { needed } => self.no_room(needed, out),
                 Report::Sometimes(mark) => out.event(Event::Sometimes(mark)),
                 Report::Opened if matches!(self.phase, Phase::Recovering) => self.start_if_restored(out),
                 Report::Opened => {}

@@ -65,12 +65,12 @@ impl Broker {
                 }
                 journal::Done::Foreign(what) => return self.halt(Halt::Foreign(what), out),
                 journal::Done::Failed(what) => return self.halt(Halt::DiskFailed(what), out),
-                journal::Done::Full => {
+                journal::Done::Full { needed } => {
                     self.journal_full = true;
                     if !matches!(self.phase, Phase::Running) {
                         self.next_tick = self.now.mono + self.config.settings.tick;
                     }
-                    self.no_room(out);
+                    self.no_room(needed, out);
                 }
             }
         }
@@ -214,6 +214,8 @@ impl Broker {
         let Role::Member(replica) = *role else { unreachable!("an observer opens no journal") };
         self.start_replica(GroupId::CONTROLLER, replica, members, TopicConfig::default(), out);
         self.phase = Phase::Running;
+        // Whoever runs on a full disk is told of that anew.
+        self.disk_full = None;
         self.next_tick = self.now.mono + self.config.settings.tick;
         self.reconcile(out);
         out.event(Event::Started);

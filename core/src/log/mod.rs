@@ -138,6 +138,8 @@ pub struct Log {
     /// Somebody may read what is written now.
     has_readers: bool,
     condition: Condition,
+    /// How many bytes a full disk refused last.
+    refused: u64,
 }
 
 /// What the log can do now.
@@ -188,6 +190,7 @@ impl Log {
             damaged: BTreeMap::new(),
             patrol: None,
             condition: Condition::Usable,
+            refused: 0,
         }
     }
 
@@ -209,6 +212,11 @@ impl Log {
     /// Whether the disk has no room for what was appended: more should wait until a flush succeeds.
     pub fn is_full(&self) -> bool {
         matches!(self.condition, Condition::Full)
+    }
+
+    /// How many bytes a full disk refused last.
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Whether it can be appended to and read from.

@@ -218,6 +218,10 @@ impl World {
                 Event::Note(text) | Event::Progress(text) => {
                     self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
                 }
+                Event::NoRoom { needed, starting } => {
+                    let text = if *starting { "to start" } else { "to write on" };
+                    self.tell(Some(place), format!("broker {node} finds its disk full: it needs {needed} bytes {text}"));
+                }
                 Event::Recovered { .. }
                 | Event::Appended { .. }
                 | Event::Persisted { .. }

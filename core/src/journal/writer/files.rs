@@ -28,10 +28,21 @@ pub(in crate::journal) struct Slot {
     pub(in crate::journal) blank: bool,
 }
 
+impl Slot {
+    /// A file that is not there yet. New files read as zeros.
+    pub(super) fn new(file: FileId) -> Self {
+        Self { file, len: 0, allocated: false, blank: true }
+    }
+}
+
 /// A file that is being made ready to be written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Preparing {
     slot: Slot,
+    /// How long it was.
+    before: u64,
+    /// It is to be a spare.
+    spare: bool,
     /// The command that is out for it.
     tag: Option<u64>,
 }
@@ -64,40 +75,33 @@ impl Writer {
         std::iter::once(Draft::new(GroupId(0), 0, &Body::Base(base))).chain(groups).collect()
     }
 
-    /// A free file that can be opened and is at least so long.
-    pub(super) fn ready(&self, len: u64) -> Option<Slot> {
-        self.free.iter().find(|slot| slot.allocated && slot.blank && slot.len >= len).copied()
-    }
-
     /// Begins to make a file of at least this length ready, unless one is being made ready or the disk is full.
     pub(super) fn prepare(&mut self, len: u64, ids: &mut FileIds) {
         if self.preparing.is_some() {
             return;
         }
-        let long = self.free.iter().find(|slot| slot.allocated && slot.len >= len).copied();
-        if let Some(slot) = long {
-            self.free.remove(&slot);
-            self.preparing = Some(Preparing { slot, tag: None });
-            return;
+        // The one that lacks least, and of those the one that is ready soonest.
+        let slot = self.beyond().max_by_key(|slot| (slot.len.min(len), slot.allocated, slot.blank));
+        if slot.is_none_or(|slot| slot.len < len) {
+            if self.full && !self.full_retry {
+                return;
+            }
+            self.full_retry = false;
         }
-        if self.full && !self.full_retry {
-            return;
-        }
-        self.full_retry = false;
-        let slot = self.free.pop_first().unwrap_or_else(|| Slot {
-            file: ids.mint(FileKind::Journal),
-            len: 0,
-            allocated: false,
-            // New files read as zeros.
-            blank: true,
-        });
-        let slot = Slot { len: len.max(slot.len), allocated: false, ..slot };
-        self.preparing = Some(Preparing { slot, tag: None });
+        let slot = slot.unwrap_or_else(|| Slot::new(ids.mint(FileKind::Journal)));
+        self.free.remove(&slot);
+        self.make_ready(slot, len, false);
+    }
+
+    /// Begins to make this file, which is not among the free ones now, ready.
+    pub(super) fn make_ready(&mut self, slot: Slot, len: u64, spare: bool) {
+        let grown = Slot { len: len.max(slot.len), allocated: slot.allocated && slot.len >= len, ..slot };
+        self.preparing = Some(Preparing { slot: grown, before: slot.len, spare, tag: None });
     }
 
     /// Asks for the next step of what is being made ready; it is free when none is left.
     pub(super) fn prepare_on(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
-        let Some(Preparing { slot, tag: None }) = self.preparing else { return };
+        let Some(Preparing { slot, tag: None, .. }) = self.preparing else { return };
         let file = slot.file;
         let command = if !slot.allocated {
             DiskCommand::Allocate { file, len: slot.len }
@@ -106,44 +110,42 @@ impl Writer {
             DiskCommand::Write { file, at: 0, bytes: vec![sector], durable: true, cold: false }
         };
         let tag = self.tag();
-        self.preparing = Some(Preparing { slot, tag: Some(tag) });
+        self.preparing = self.preparing.map(|preparing| Preparing { tag: Some(tag), ..preparing });
         out.push((tag, command));
     }
 
     /// A step of making a file ready came to its end. `None` if it was another command; false if the journal can not go on.
     pub(super) fn prepared(&mut self, tag: u64, result: &DiskResult, out: &mut Vec<Done>) -> Option<bool> {
-        let Preparing { slot, .. } = self.preparing.take_if(|preparing| preparing.tag == Some(tag))?;
+        let preparing = self.preparing.take_if(|preparing| preparing.tag == Some(tag))?;
+        let Preparing { slot, before, spare, .. } = preparing;
         match result {
             Ok(_) => {
-                self.full &= slot.allocated;
-                let slot = Slot { allocated: true, blank: slot.allocated || slot.blank, ..slot };
-                if slot.blank {
-                    self.free.insert(slot);
+                // There is room, so there may be more.
+                self.full_retry |= !slot.allocated && slot.len > before;
+                let ready = Slot { allocated: true, blank: slot.allocated || slot.blank, ..slot };
+                // A spare is wiped when it is turned to.
+                if ready.blank || (spare && self.current.is_some() && !slot.allocated && slot.len > before) {
+                    self.free.insert(ready);
                 } else {
-                    self.preparing = Some(Preparing { slot, tag: None });
+                    self.preparing = Some(Preparing { slot: ready, before: slot.len, spare, tag: None });
                 }
                 Some(true)
             }
             Err(DiskError::Full) if !slot.allocated => {
-                self.full = true;
-                // Its length is unknown now: it is asked for again.
-                self.free.insert(Slot { len: 0, ..slot });
-                out.push(Done::Full);
+                (self.full, self.refused) = (true, slot.len - before);
+                self.free.insert(Slot { len: before, ..slot });
+                if self.current.is_none() && !spare {
+                    // A start can do with less.
+                    self.full_retry = true;
+                } else {
+                    out.push(Done::Full { needed: self.refused });
+                }
                 Some(true)
             }
             Err(error) => {
                 out.push(Done::Failed(format!("making {} ready failed: {error:?}", slot.file)));
                 Some(false)
             }
-        }
-    }
-
-    /// Makes the next file ready while the current one is being filled.
-    pub(super) fn prepare_ahead(&mut self, ids: &mut FileIds) {
-        let Some(current) = self.current else { return };
-        let file = &self.in_use[&current];
-        if file.used.end >= file.len / 2 && self.ready(self.settings.file_bytes).is_none() {
-            self.prepare(self.settings.file_bytes, ids);
         }
     }
 
