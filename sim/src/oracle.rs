@@ -253,6 +253,21 @@ impl Oracle {
         self.findings.push((Verdict::Liveness, finding));
     }
 
+    /// A broker was started on a full disk, and does not do what needs no room.
+    pub(crate) fn waits_for_room(&mut self, node: u32, what: &str, millis: u64) {
+        let finding = Finding {
+            property: "full-start".to_owned(),
+            sentence: format!(
+                "broker {node} was started on a full disk, on which it had run before, and after {millis} ms {what}: nobody reads \
+                 from it, and nobody can delete a topic to make room"
+            ),
+            evidence: Vec::new(),
+            about: vec![format!("broker {node} ")],
+            around: None,
+        };
+        self.findings.push((Verdict::Liveness, finding));
+    }
+
     /// Whether a group ever had a leader.
     pub(crate) fn led_before(&self, group: GroupId) -> bool {
         self.leaders.contains_key(&group)

@@ -42,6 +42,9 @@ pub struct Scenario {
     pub sizes: Sizes,
     /// How often each fault strikes.
     pub rates: Rates,
+    /// How often, per hundred simulated seconds, a disk is full while its broker is killed and started again.
+    #[serde(default)]
+    pub full_starts: u64,
 }
 
 /// A topic.
@@ -201,7 +204,12 @@ impl Scenario {
             consumers,
             sizes: draw_sizes(rng),
             rates: draw_rates(rng),
+            full_starts: 0,
         };
+        let mut full = Rng::stream(seed, &[streams::FULL_STARTS]);
+        if full.per_mille(400) {
+            scenario.full_starts = full.between(2, 6);
+        }
         let lossless = scenario.rates.rot == 0 && scenario.rates.wipe == 0;
         if lossless && start.per_mille(120) {
             // The others only listen to the controller, once they are admitted.

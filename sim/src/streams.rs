@@ -30,5 +30,9 @@ pub(crate) const START: u64 = 14;
 pub(crate) const LOST: u64 = 15;
 /// Power losses in the worst moments: `[AMBUSH]`.
 pub(crate) const AMBUSH: u64 = 13;
+/// How often disks are full when brokers start.
+pub(crate) const FULL_STARTS: u64 = 23;
+/// When, and for how long: `[FULL_START_PLAN]`.
+pub(crate) const FULL_START_PLAN: u64 = 24;
 /// Power losses while a formation file is written: `[WORD]`.
 pub(crate) const WORD: u64 = 16;

@@ -43,6 +43,7 @@ impl World {
         }
         host.boot(self.now);
         let life = host.life;
+        self.expect_full_start(place, life);
         self.tell(Some(place), format!("broker {} starts (incarnation {life})", place + 1));
         self.deliver(place, life, Input::Wake);
     }
@@ -188,7 +189,10 @@ impl World {
                     let role = if replica.0 > 0 { "is a member of" } else { "observes" };
                     self.tell(Some(place), format!("broker {node} {role} cluster {cluster}"));
                 }
-                Event::Started => self.tell(Some(place), format!("broker {node} has recovered")),
+                Event::Started => {
+                    self.hosts[place as usize].started = self.hosts[place as usize].life;
+                    self.tell(Some(place), format!("broker {node} has recovered"));
+                }
                 Event::Sometimes(mark) => {
                     self.tally.mark(mark);
                     let damaged = *mark == marks::DAMAGE_FOUND || *mark == marks::SUSPENDED;
