@@ -223,8 +223,7 @@ impl Recovery {
         let recovered = Recovered { groups, suspended, all_suspended: self.table.all_suspended, cut: self.cut };
         self.table.high = self.table.high.max(self.evidence.append);
         let movable = self.movable(&recovered.groups);
-        let used = |file: &FileId| self.in_use.values().any(|in_use| in_use.used.file == *file);
-        let slots = self.files.iter().filter(|(file, _)| !used(file));
+        let slots = self.files.iter().filter(|(file, _)| !self.is_used(**file));
         let slots: BTreeSet<Slot> =
             slots.map(|(file, len)| Slot { file: *file, len: *len, allocated: false, blank: false }).collect();
         // What proves that damage is no torn write must stand until the suspension is durable.
@@ -245,13 +244,18 @@ impl Recovery {
         (writer, recovered)
     }
 
+    fn is_used(&self, file: FileId) -> bool {
+        self.in_use.values().any(|in_use| in_use.used.file == file)
+    }
+
     /// What stands in files that hold little of these groups.
     fn movable(&self, groups: &BTreeMap<GroupId, RecoveredGroup>) -> Vec<Movable> {
         let mut bytes_in: BTreeMap<u64, u64> = BTreeMap::new();
         for (run, _, entries) in self.runs_of(groups) {
             *bytes_in.entry(run.sequence).or_default() += carried_bytes(entries);
         }
-        let little = little(bytes_in, self.settings.file_bytes);
+        let free = self.files.iter().filter(|(file, _)| !self.is_used(**file)).map(|(_, len)| *len);
+        let little = little(bytes_in, free.max().unwrap_or(0));
         let moves = self.runs_of(groups).filter(|(run, ..)| little.contains(&run.sequence));
         moves.map(|(run, group, entries)| Movable { group, append: run.append, entries: entries.to_vec() }).collect()
     }

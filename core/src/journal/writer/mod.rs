@@ -273,7 +273,8 @@ impl Writer {
     }
 
     pub(super) fn commands(&mut self, ids: &mut FileIds, out: &mut Vec<(u64, DiskCommand)>) {
-        if self.in_flight.is_none() && (self.eager > 0 || self.seal_wanted || self.current.is_none()) {
+        let due = self.eager > 0 || self.seal_wanted || self.current.is_none() || self.leaves_spare();
+        if self.in_flight.is_none() && due {
             self.write(ids, out);
         }
         self.prepare_ahead(ids);
@@ -298,8 +299,7 @@ impl Writer {
         let sector = self.settings.sector_bytes;
         let (items, bytes) = self.choose(self.settings.block_bytes_max);
         let bound = block_bytes_bound(bytes, items as u64, sector);
-        // A spare is left as soon as that is possible.
-        let leaves = self.on_spare && self.ready(self.settings.file_bytes).is_some();
+        let leaves = self.leaves_spare();
         let fits = self.current.filter(|sequence| {
             let file = &self.in_use[sequence];
             !leaves && file.used.end + bound <= file.len

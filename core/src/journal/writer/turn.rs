@@ -28,6 +28,10 @@ const SPARE_LONGER_MAX: u64 = 4;
 const GROUP_BYTES_MIN: u64 = 512;
 const BASE_BYTES: u64 = 1024;
 const RUN_BYTES: u64 = 32;
+/// Each group has so many times less than a regular file in a spare for what moves there, and at least so much: each start of a
+/// leader is an entry, and on a full disk no checkpoint lets go of them.
+const GROUPS_PER_FILE: u64 = 4096;
+const GROUP_MOVES_MIN: u64 = 1024;
 
 /// Live entries that came with one append, and may move to another file.
 #[derive(Clone, Debug)]
@@ -42,11 +46,16 @@ pub(in crate::journal) fn carried_bytes(entries: &[Entry]) -> u64 {
     entries_bytes(entries, FRAME_HEADER_BYTES + FRAME_ALIGN + 4 + ENTRY_HEADER_BYTES)
 }
 
-/// Which files hold so little that it moves with a start: those that hold least, while that is little enough for a spare.
-pub(in crate::journal) fn little(bytes_in: BTreeMap<u64, u64>, file_bytes: u64) -> BTreeSet<u64> {
+/// How much of a file what moves may take.
+fn moves_max(file_bytes: u64) -> u64 {
+    file_bytes / 8 * 5
+}
+
+/// Which files hold so little that it moves with a start: those that hold least, while all of it fits a free file.
+pub(in crate::journal) fn little(bytes_in: BTreeMap<u64, u64>, free_bytes_max: u64) -> BTreeSet<u64> {
     let mut files: Vec<(u64, u64)> = bytes_in.into_iter().map(|(sequence, bytes)| (bytes, sequence)).collect();
     files.sort_unstable();
-    let mut left = file_bytes / SPARES_PER_FILE / 2;
+    let mut left = moves_max(free_bytes_max);
     let fits = files.into_iter().map_while(|(bytes, sequence)| {
         left = left.checked_sub(bytes)?;
         Some(sequence)
@@ -74,10 +83,11 @@ impl Writer {
     /// How long a spare has to be.
     fn spare_bytes(&self) -> u64 {
         let (groups, runs) = (self.table.groups().len() as u64, self.table.runs());
+        let moves = groups * (self.settings.file_bytes / GROUPS_PER_FILE).max(GROUP_MOVES_MIN);
         let base = BASE_BYTES + groups * self.group_bytes.max(GROUP_BYTES_MIN) + runs * RUN_BYTES;
         let sector = self.settings.sector_bytes;
         let step = (self.settings.file_bytes / SPARES_PER_FILE).max(u64::from(sector));
-        (u64::from(sector) + block_bytes_bound(2 * base, groups + 1, sector)).next_multiple_of(step)
+        (u64::from(sector) + block_bytes_bound(2 * base + moves, groups + 1, sector)).next_multiple_of(step)
     }
 
     /// The free files that are kept for starts: short ones, or any where no short ones can be had.
@@ -138,6 +148,11 @@ impl Writer {
             return self.prepare(len, ids);
         }
         self.turn_to_spare(base_bytes, ids, out);
+    }
+
+    /// A spare is left as soon as that is possible: nothing that would have to be refused waits for it.
+    pub(super) fn leaves_spare(&self) -> bool {
+        self.on_spare && self.ready(self.settings.file_bytes).is_some()
     }
 
     /// Whether a spare may be turned to: a start may turn to any file, and in a life a spare must be left, or come back.
@@ -233,7 +248,8 @@ impl Writer {
             return;
         }
         let kept: u64 = self.movable.iter().map(|one| carried_bytes(&one.entries)).sum();
-        if kept + carried_bytes(entries) > self.spare_bytes() / 2 {
+        let most = self.current.map_or(0, |current| moves_max(self.in_use[&current].len));
+        if kept + carried_bytes(entries) > most {
             self.movable_whole = false;
             return;
         }
