@@ -32,6 +32,7 @@ pub mod record;
 mod admin;
 mod clock;
 mod net;
+#[cfg(not(madsim))]
 mod shares;
 mod shell;
 

@@ -54,6 +54,7 @@ pub(crate) struct Shell {
     slots: Arc<Semaphore>,
     bounds: Bounds,
     closing: Arc<Notify>,
+    #[cfg_attr(madsim, allow(dead_code, reason = "only the server asks"))]
     port: watch::Receiver<Port>,
 }
 
@@ -105,6 +106,7 @@ impl Shell {
     }
 
     /// Whether clients are let in.
+    #[cfg_attr(madsim, allow(dead_code, reason = "only the server asks"))]
     pub(crate) fn port(&self) -> watch::Receiver<Port> {
         self.port.clone()
     }
