@@ -197,7 +197,8 @@ fn send(desk: &Desk, driver: &mut Driver, process: u64, rng: &mut Rng, bytes_max
     let mut bytes = BytesMut::new();
     bytes.put_u64(value);
     bytes.put_bytes(value as u8, padding as usize);
-    let timestamp = Timestamp(1_700_000_000_000 + value as i64);
+    // Long before the simulated year: what lies an hour ahead of the broker is refused.
+    let timestamp = Timestamp(1_600_000_000_000 + value as i64);
     let key = Bytes::from(format!("key {}", value % 7));
     let record =
         Record { key: Some(key), value: Some(bytes.freeze()), headers: Vec::new(), timestamp: Some(timestamp) };
