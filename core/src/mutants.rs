@@ -132,6 +132,8 @@ pub enum Mutant {
     PatrolIdle,
     /// That damage hit all groups is never taken back.
     SuspendedForEver,
+    /// The patrol stands still for ever, and says that it is not done.
+    PatrolStalls,
     /// The patrol ends with the first segment of a group.
     PatrolOnce,
     /// A base does not list the damaged blocks of the files that stay.
@@ -252,6 +254,7 @@ mod registry {
         (Mutant::TombstonesUnsaved, "tombstones-unsaved", "a checkpoint leaves out deleted topics"),
         (Mutant::PatrolIdle, "patrol-idle", "segments that nobody asks for are never read"),
         (Mutant::SuspendedForEver, "suspended-for-ever", "that all groups are suspended is never taken back"),
+        (Mutant::PatrolStalls, "patrol-stalls", "a patrol that was begun goes nowhere"),
         (Mutant::PatrolOnce, "patrol-once", "a patrol reads the first segment of a group only"),
         (Mutant::DamageForgotten, "damage-forgotten", "a base leaves out which blocks are damaged"),
         (Mutant::LateVoteCounts, "late-vote-counts", "a vote counts in whatever term it arrives"),

@@ -203,7 +203,8 @@ fn nothing_and_garbage_are_corrupt() {
     assert_eq!(validate(None), Err(ErrorCode::InvalidRecord));
     assert_eq!(refused(Bytes::new()), ErrorCode::InvalidRecord);
     assert_eq!(refused(Bytes::from_static(&[9; 11])), ErrorCode::InvalidRecord);
-    assert_eq!(refused(Bytes::from_static(&[9; 80])), ErrorCode::InvalidRecord);
+    // The magic is judged before the length is compared with what there is.
+    assert_eq!(refused(Bytes::from_static(&[9; 80])), ErrorCode::CorruptMessage);
     assert_eq!(
         refused(Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 2, 2, 2, 2, 2, 2])),
         ErrorCode::CorruptMessage
@@ -218,6 +219,9 @@ fn nothing_and_garbage_are_corrupt() {
 #[test]
 fn older_formats_are_unsupported() {
     let mut old = BytesMut::zeroed(40);
+    // Length 0 is none of any format.
+    assert_eq!(refused(old.clone().freeze()), ErrorCode::CorruptMessage);
+    old[11] = 28;
     assert_eq!(refused(old.clone().freeze()), ErrorCode::UnsupportedForMessageFormat);
     old[16] = 1;
     assert_eq!(refused(old.freeze()), ErrorCode::UnsupportedForMessageFormat);

@@ -190,6 +190,9 @@ impl Broker {
 
     /// A little of one group in a tick: nobody is to feel it.
     pub(super) fn patrol_tick(&mut self) {
+        if self.config.mutants.planted(Mutant::PatrolStalls) {
+            return;
+        }
         while let Some(group) = self.patrols.first().copied() {
             let idle = self.config.mutants.planted(Mutant::PatrolIdle);
             if !idle && self.replicas.get_mut(&group).is_some_and(|replica| replica.machine.log.patrol_on()) {

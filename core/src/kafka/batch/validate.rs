@@ -51,9 +51,6 @@ struct Times {
 /// broker's timestamp; `InvalidRecord` for everything else, a second batch included.
 pub fn validate(records: Option<Bytes>) -> Result<Batch, ErrorCode> {
     let bytes = records.ok_or(ErrorCode::InvalidRecord)?;
-    if matches!(bytes.get(MAGIC_AT), Some(0 | 1)) {
-        return Err(ErrorCode::UnsupportedForMessageFormat);
-    }
     begins(&bytes)?;
     let header = Header::read(&bytes).map_err(|damage| error_of(&damage))?;
     // KIP-98: from Produce 3 on exactly one batch for each partition.
@@ -80,8 +77,8 @@ pub fn validate(records: Option<Bytes>) -> Result<Batch, ErrorCode> {
     }
 }
 
-/// Whether there is a batch at all, as Kafka's `ByteBufferLogInputStream` looks for one: its length is that of something, and not more
-/// than there is.
+/// Whether there is a batch of the current format at all. Looks as Kafka's `ByteBufferLogInputStream` does, and in its order: at the
+/// length, which is that of something; at the magic; then whether there is so much.
 fn begins(bytes: &[u8]) -> Result<(), ErrorCode> {
     /// The least that a batch of any format claims behind its offset and length.
     const BATCH_LENGTH_MIN: i32 = 14;
@@ -92,8 +89,13 @@ fn begins(bytes: &[u8]) -> Result<(), ErrorCode> {
     if length < BATCH_LENGTH_MIN {
         return Err(ErrorCode::CorruptMessage);
     }
-    let there = bytes.len() > MAGIC_AT && bytes.len() - LENGTH_AT - 4 >= length.unsigned_abs() as usize;
-    if there { Ok(()) } else { Err(ErrorCode::InvalidRecord) }
+    let there = bytes.len() - LENGTH_AT - 4 >= length.unsigned_abs() as usize;
+    match bytes.get(MAGIC_AT) {
+        Some(0 | 1) if there => Err(ErrorCode::UnsupportedForMessageFormat),
+        Some(2) if there => Ok(()),
+        Some(0..=2) | None => Err(ErrorCode::InvalidRecord),
+        Some(_) => Err(ErrorCode::CorruptMessage),
+    }
 }
 
 fn error_of(damage: &Damage) -> ErrorCode {
