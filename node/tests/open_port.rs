@@ -20,10 +20,11 @@ use tidelog_core::kafka::messages::MetadataRequest;
 use tidelog_core::kafka::{RequestBody, ResponseBody};
 use tidelog_core::time::{Duration, Now};
 
-/// A broker that answers when it is let, and ends when it was asked to and then asked something.
+/// A broker that answers when it is let, and ends when it was asked to and has answered twice, whichever comes first.
 struct Reluctant {
     answers: Arc<AtomicBool>,
-    ends: bool,
+    asked_to_end: bool,
+    answered: u32,
 }
 
 impl Machine for Reluctant {
@@ -33,12 +34,10 @@ impl Machine for Reluctant {
             Input::Wake if !self.answers() => {
                 out.push(Effect::WakeAt(now.mono + Duration::from_millis(1)));
             }
-            Input::Stop => self.ends = true,
+            Input::Stop => self.asked_to_end = true,
             Input::Request { conn, id, request } => {
                 out.push(Effect::Respond { conn, id, response: api_versions_answer(&request.header) });
-                if self.ends {
-                    out.push(Effect::Halt(Halt::Stopped));
-                }
+                self.answered += 1;
             }
             Input::Wake
             | Input::Opened { .. }
@@ -47,6 +46,9 @@ impl Machine for Reluctant {
             | Input::Lost { .. }
             | Input::DiskDone { .. }
             | Input::Computed { .. } => {}
+        }
+        if self.asked_to_end && self.answered >= 2 {
+            out.push(Effect::Halt(Halt::Stopped));
         }
     }
 
@@ -61,7 +63,7 @@ impl Machine for Reluctant {
 
 fn reluctant(options: &Options) -> (Server, Arc<AtomicBool>) {
     let answers = Arc::new(AtomicBool::new(false));
-    let machine = Reluctant { answers: Arc::clone(&answers), ends: false };
+    let machine = Reluctant { answers: Arc::clone(&answers), asked_to_end: false, answered: 0 };
     (start_with(options, |_, _| machine).expect("it starts"), answers)
 }
 

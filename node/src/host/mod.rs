@@ -15,7 +15,7 @@ pub(crate) use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) use crate::disk::Disk;
 pub(crate) use compute::Compute;
-pub(crate) use reserved::Reserved;
+pub(crate) use reserved::{Reserved, close};
 pub(crate) use thread::drive;
 
 /// Bytes nobody can foresee.

@@ -1,9 +1,9 @@
-//! A port that is taken before anybody is let in.
+//! A port that is taken before anybody is let in, and closed after the last who came is.
 
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::limits::BACKLOG;
 
@@ -53,6 +53,24 @@ impl Reserved {
         self.0.set_reuseaddr(true)?;
         self.0.listen(BACKLOG)
     }
+}
+
+/// Closes a listening socket, and gives who waited in its queue. The system is asked who that is, not what tokio last heard of it:
+/// whoever is left in a queue that goes is cut off.
+pub(crate) fn close(socket: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let mut waiting = Vec::new();
+    let Ok(socket) = socket.into_std() else { return waiting };
+    while waiting.len() < BACKLOG as usize {
+        match socket.accept() {
+            Ok((stream, peer)) => {
+                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                waiting.extend(stream.map(|stream| (stream, peer)));
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+            Err(_) => break,
+        }
+    }
+    waiting
 }
 
 fn socket(address: SocketAddr) -> io::Result<TcpSocket> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use crate::host::{TcpListener, TcpStream};
+use crate::host::{TcpListener, TcpStream, close};
 
 /// How long to wait when the system is out of files or memory for a socket.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -56,5 +56,10 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// Accepts nobody any more, and gives who waits already.
+    pub(crate) fn close(self) -> Vec<(TcpStream, SocketAddr)> {
+        close(self.socket)
     }
 }

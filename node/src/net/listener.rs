@@ -16,7 +16,7 @@ use super::connection::serve;
 use crate::driver::{Inbox, Message};
 use crate::error::StartError;
 use crate::host::{Reserved, TcpStream, sockopt};
-use crate::limits::{BACKLOG, KEEPALIVE_AFTER};
+use crate::limits::KEEPALIVE_AFTER;
 
 /// How often the log is told of connections that were turned away.
 const TURNED_AWAY_TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -115,9 +115,8 @@ impl Listener {
                 };
                 entrance.admit(stream, peer);
             }
-            // Whoever waits in the queue already is let in: a queue that goes cuts them off.
-            for _ in 0..BACKLOG {
-                let Ok((stream, peer)) = timeout(Duration::ZERO, acceptor.accept()).await else { break };
+            // Whoever waits in the queue already is let in.
+            for (stream, peer) in acceptor.close() {
                 entrance.admit(stream, peer);
             }
         }

@@ -24,7 +24,7 @@ pub(crate) use tokio::sync::mpsc::{
 
 pub(crate) use compute::Compute;
 pub(crate) use disk::Disk;
-pub(crate) use reserved::Reserved;
+pub(crate) use reserved::{Reserved, close};
 pub(crate) use socket::sockopt;
 
 /// Bytes that are the seed's to choose.

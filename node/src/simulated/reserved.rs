@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::TcpListener;
+use super::{TcpListener, TcpStream};
 
 /// A port at which nobody is listened to yet: who connects is refused.
 #[derive(Debug)]
@@ -20,4 +20,10 @@ impl Reserved {
     pub(crate) async fn listen(self) -> io::Result<TcpListener> {
         TcpListener::bind(self.0).await
     }
+}
+
+/// Closes a listening socket. Nobody waits in its queue: a simulated task that accepts is never late.
+pub(crate) fn close(socket: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    drop(socket);
+    Vec::new()
 }
