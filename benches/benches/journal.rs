@@ -33,6 +33,8 @@ fn settings() -> Settings {
     let server = broker::Settings::node();
     Settings {
         file_bytes: server.journal_file_bytes,
+        file_bytes_first: server.journal_file_bytes,
+        rest_bytes: server.journal_rest_bytes,
         files_max: server.journal_files_max,
         files_target: server.journal_files_target,
         sector_bytes: server.sector_bytes,

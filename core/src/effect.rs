@@ -142,7 +142,8 @@ pub enum Halt {
 ///
 /// A `Write` that is done is visible to reads; it is durable if it said so, else after a `Sync`. `Allocate` and `Remove` are
 /// durable, directory entry included, when done. Only `Allocate` may meet a full disk: everything is written into allocated
-/// space. The core never removes, shortens or reuses a file with a read outstanding.
+/// space, and one that is refused leaves the file as long as it was. The core never removes or reuses a file with a read
+/// outstanding, and never shortens one into what is being read or written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DiskCommand {
     /// Which files are there, and how long are they?
@@ -181,7 +182,7 @@ pub enum DiskCommand {
         /// The length it has at least when done.
         len: u64,
     },
-    /// Shorten the file to `len` bytes.
+    /// Shorten the file to `len` bytes. Not durable: a power loss may bring back what was behind.
     Truncate {
         /// The file.
         file: FileId,

@@ -30,6 +30,9 @@ pub const CONNECTION_REQUESTS_MAX: usize = 256;
 pub const CONNECTION_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The largest block of the journal; one larger frame makes a block of its own.
 pub const JOURNAL_BLOCK_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// What the journal of a server takes of the disk when little is written: the file that is written and one to turn to. Under load
+/// it grows, and what is above this is given back afterwards, unless it holds what no checkpoint can release yet.
+pub const JOURNAL_REST_BYTES: u64 = 128 * 1024 * 1024;
 /// The longest a client may let a Fetch wait.
 pub const FETCH_WAIT_MS_MAX: i32 = 300_000;
 /// The most brokers that may vote in the controller group.

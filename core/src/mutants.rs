@@ -150,6 +150,18 @@ pub enum Mutant {
     FloorLostAtRestart,
     /// Timestamps of records are whatever their producers say.
     TimestampsUnjudged,
+    /// Journal files that are free at a start are never used again, nor removed.
+    FreeFilesUnused,
+    /// A journal that grew under load gives nothing back afterwards.
+    JournalNeverRests,
+    /// A segment that is sealed keeps what was allocated ahead of need.
+    SealedKeepsRoom,
+    /// A segment file is a whole step long from the beginning.
+    RoomInSteps,
+    /// What a start finds of segments that is longer than need stays so.
+    StartKeepsRoom,
+    /// The file of a replaced formation record stays.
+    OldWordsKept,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -267,6 +279,12 @@ mod registry {
             "timestamps-unjudged",
             "records of any time are taken, whatever their topic allows",
         ),
+        (Mutant::FreeFilesUnused, "free-files-unused", "journal files that are free at a start are never used again"),
+        (Mutant::JournalNeverRests, "journal-never-rests", "a journal that grew under load gives nothing back"),
+        (Mutant::SealedKeepsRoom, "sealed-keeps-room", "a sealed segment keeps what was allocated ahead"),
+        (Mutant::RoomInSteps, "room-in-steps", "segment files are a whole step long from the beginning"),
+        (Mutant::StartKeepsRoom, "start-keeps-room", "a start leaves segment files as long as it finds them"),
+        (Mutant::OldWordsKept, "old-words-kept", "the file of a replaced formation record stays"),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.

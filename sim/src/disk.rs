@@ -206,6 +206,7 @@ impl Disk {
                     let (what, from, count) = match &other.command {
                         DiskCommand::Write { file: f, at, bytes, .. } if f == file => ("write", *at, length(bytes)),
                         DiskCommand::Read { file: f, at, len } if f == file => ("read", *at, *len),
+                        DiskCommand::Truncate { file: f, len } if f == file => ("cut", *len, u64::MAX),
                         _ => continue,
                     };
                     assert!(
@@ -225,7 +226,17 @@ impl Disk {
             DiskCommand::Allocate { file, .. } => {
                 assert!(!self.gone.contains(file), "disk misuse: {file:?} was removed and is used again");
             }
-            DiskCommand::Truncate { file, .. } | DiskCommand::Remove { file } => {
+            DiskCommand::Truncate { file, len } => {
+                for other in self.flights.values() {
+                    let (f, end) = match &other.command {
+                        DiskCommand::Read { file: f, at, len } => (f, at.saturating_add(*len)),
+                        DiskCommand::Write { file: f, at, bytes, .. } => (f, at + length(bytes)),
+                        _ => continue,
+                    };
+                    assert!(f != file || end <= *len, "disk misuse: {command:?} into what is read or written");
+                }
+            }
+            DiskCommand::Remove { file } => {
                 for other in self.flights.values() {
                     let busy = match &other.command {
                         DiskCommand::Read { file: f, .. } | DiskCommand::Write { file: f, .. } => f == file,
@@ -237,6 +248,11 @@ impl Disk {
         }
         let issued = self.writes;
         self.flights.insert(op, Flight { command, issued });
+    }
+
+    /// Every file there is, and how long it is.
+    pub fn lengths(&self) -> BTreeMap<FileId, u64> {
+        self.files.iter().map(|(id, file)| (*id, file.cache.len() as u64)).collect()
     }
 
     /// Every file there is.

@@ -41,6 +41,10 @@ pub(crate) struct Host {
     pub(crate) steps: u64,
     /// The last moment until which it was in no state to answer in time: it stood still, or its disk was slow.
     pub(crate) excused_until: u64,
+    /// The most files its journal needed at a time since its disk was empty.
+    pub(crate) journal_needed: u64,
+    /// When it last began to take part.
+    pub(crate) started_at: Option<u64>,
     /// How often it carried entries.
     pub(crate) carried: u64,
     /// That one is not of the journal.
@@ -129,6 +133,8 @@ impl Host {
             journal_at: 0,
             journal_writes: 0,
             writes_before: 0,
+            journal_needed: 0,
+            started_at: None,
             carried: 0,
             steps: 0,
             excused_until: 0,
@@ -177,6 +183,7 @@ impl Host {
     pub(crate) fn wipe(&mut self) {
         assert!(self.process.is_none(), "a disk is replaced while the machine is off");
         self.disk = Disk::default();
+        self.journal_needed = 0;
         self.wiped += 1;
         self.boots = 0;
         self.member = false;

@@ -18,6 +18,7 @@ mod queue;
 mod record;
 mod scenario;
 mod skips;
+mod space;
 mod story;
 mod streams;
 mod table;

@@ -364,6 +364,18 @@ impl Oracle {
         self.findings.push((Verdict::Liveness, finding));
     }
 
+    /// A broker takes more of its disk than what stands there needs.
+    pub(crate) fn wasteful(&mut self, node: u32, what: &str) {
+        let finding = Finding {
+            property: "space-kept".to_owned(),
+            sentence: format!("broker {node} takes more of its disk than it needs: {what}"),
+            evidence: Vec::new(),
+            about: vec![format!("broker {node} ")],
+            around: None,
+        };
+        self.findings.push((Verdict::Invariant, finding));
+    }
+
     /// After everything was healed, something does not come to its end.
     pub(crate) fn stuck(&mut self, what: &str, seconds: u64) {
         let finding = Finding {

@@ -351,6 +351,8 @@ impl Scenario {
         let mut settings = Settings::simulation();
         settings.tick = Duration::from_micros(self.sizes.tick);
         settings.journal_file_bytes = self.sizes.journal_file;
+        settings.journal_file_bytes_first = self.sizes.journal_file / 4;
+        settings.journal_rest_bytes = 2 * self.sizes.journal_file;
         settings.journal_files_target = self.sizes.journal_files;
         settings.segment_write_bytes = self.sizes.segment_write;
         settings.tail_bytes = self.sizes.tail;

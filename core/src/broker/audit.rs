@@ -49,6 +49,16 @@ pub struct GroupAudit {
     pub damage: Option<String>,
 }
 
+/// What stands in the files of a broker at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Space {
+    /// Files of segments that are written to their ends, of their indexes, and of states: how many bytes are in each, and whether
+    /// more will be.
+    pub written: Vec<(FileId, u64, bool)>,
+    /// How many journal files it can not let go of, the one being written included.
+    pub journal_files: u64,
+}
+
 /// A digest of what is written to it.
 struct Digest(u64);
 
@@ -90,7 +100,7 @@ impl Broker {
         let overdue = self.replicas.values().map(|replica| replica.copying.overdue(&replica.raft, limit));
         let overdue_leases = overdue.sum();
         let journal = self.journal.as_ref();
-        let journal_files = journal.map_or(0, Journal::files_needed);
+        let journal_files = self.journal_files();
         let unsealed = journal.is_some_and(Journal::is_idle_unsealed);
         Audit { groups, files, journal_files, overdue_leases, patrols: !self.patrols.is_empty(), unsealed }
     }
@@ -98,6 +108,17 @@ impl Broker {
     /// What is left of deleted topics, as far as it is known here: the index of each deletion and the tombstone.
     pub fn tombstones(&self) -> impl Iterator<Item = (Index, &Tombstone)> {
         self.image().into_iter().flat_map(|image| image.tombstones().iter().map(|(index, stone)| (*index, stone)))
+    }
+
+    /// What stands in its files.
+    pub fn space(&self) -> Space {
+        let logs = self.replicas.values().map(|replica| &replica.machine.log);
+        Space { written: logs.flat_map(|log| log.written_files()).collect(), journal_files: self.journal_files() }
+    }
+
+    /// How many journal files it can not let go of, the one being written included.
+    pub fn journal_files(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::files_needed)
     }
 
     /// Whether it counts on what it writes to this file.

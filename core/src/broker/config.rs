@@ -48,8 +48,14 @@ pub struct Settings {
     pub election_ticks_max: u32,
     /// Ticks between two heartbeats of a leader.
     pub heartbeat_ticks: u32,
-    /// The size of a journal file in bytes.
+    /// The size of a journal file in bytes, once much is written.
     pub journal_file_bytes: u64,
+    /// The size of the first journal file of a life; each that is filled makes the next twice as large.
+    pub journal_file_bytes_first: u64,
+    /// What the files of the journal may take when little is written; what is above it is given back then.
+    pub journal_rest_bytes: u64,
+    /// How often the journal looks whether little is written: less than a first file holds.
+    pub journal_look_every: Duration,
     /// The most bytes gathered into one block of the journal; one larger frame makes a block of its own.
     pub journal_block_bytes: u64,
     /// How many journal files are used before groups are asked to release the oldest.
@@ -63,6 +69,8 @@ pub struct Settings {
     pub index_interval_bytes: u64,
     /// A segment is sealed before it grows beyond this, even if its topic allows more (`segment.bytes`).
     pub segment_bytes_max: u64,
+    /// How many bytes a segment file is first allocated; then it doubles.
+    pub segment_allocate_bytes_first: u64,
     /// By how many bytes a segment file is allocated at a time, at most.
     pub segment_allocate_bytes: u64,
     /// How many unwritten bytes of a segment start a write.
@@ -105,12 +113,16 @@ impl Settings {
             election_ticks_max: 20,
             heartbeat_ticks: 2,
             journal_file_bytes: 64 * 1024 * 1024,
+            journal_file_bytes_first: 4 * 1024 * 1024,
+            journal_rest_bytes: crate::limits::JOURNAL_REST_BYTES,
+            journal_look_every: Duration::from_secs(10),
             journal_block_bytes: crate::limits::JOURNAL_BLOCK_BYTES_MAX,
             journal_files_target: 6,
             journal_files_max: 32,
             sector_bytes: 4096,
             index_interval_bytes: 64 * 1024,
             segment_bytes_max: u64::MAX,
+            segment_allocate_bytes_first: 16 * 1024,
             segment_allocate_bytes: 64 * 1024 * 1024,
             unwritten_bytes_max: 128 * 1024 * 1024,
             journal_files_busy: 12,
@@ -134,12 +146,16 @@ impl Settings {
             election_ticks_max: 16,
             heartbeat_ticks: 3,
             journal_file_bytes: 128 * 1024,
+            journal_file_bytes_first: 32 * 1024,
+            journal_rest_bytes: 256 * 1024,
+            journal_look_every: Duration::from_millis(500),
             journal_block_bytes: crate::limits::JOURNAL_BLOCK_BYTES_MAX,
             journal_files_target: 3,
             journal_files_max: 64,
             sector_bytes: 512,
             index_interval_bytes: 1024,
             segment_bytes_max: u64::MAX,
+            segment_allocate_bytes_first: 1024,
             segment_allocate_bytes: 16 * 1024,
             unwritten_bytes_max: 8 * 1024,
             journal_files_busy: 8,

@@ -105,7 +105,8 @@ pub(super) struct Loaded {
 const STATE_VERSION: u32 = 1;
 
 impl Machine {
-    pub(super) fn new(log: Log, fold: Fold, mutants: Mutants) -> Self {
+    pub(super) fn new(mut log: Log, fold: Fold, mutants: Mutants) -> Self {
+        log.plant(mutants);
         let (applied, applied_term) = (Index(0), Term(0));
         let heirs_below = ProducerId(0);
         Self { log, fold, applied, applied_term, group_time: Timestamp(0), digest: 0, heirs_below, mutants }

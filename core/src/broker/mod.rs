@@ -37,7 +37,7 @@ mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use audit::{Audit, GroupAudit};
+pub use audit::{Audit, GroupAudit, Space};
 pub use config::{Boot, Config, Settings};
 pub use status::{GroupStatus, Status};
 
@@ -214,6 +214,8 @@ pub struct Broker {
     outbox: BTreeMap<NodeId, Envelope>,
     next_tick: Instant,
     next_gossip: Instant,
+    /// When to look whether the journal can give anything back.
+    next_look: Instant,
     next_register: Instant,
     idle_since: Option<Instant>,
     admin_changed: bool,
@@ -306,6 +308,7 @@ impl Broker {
             outbox: BTreeMap::new(),
             next_tick: zero,
             next_gossip: zero,
+            next_look: zero,
             next_register: zero,
             idle_since: None,
             admin_changed: false,

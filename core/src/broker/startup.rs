@@ -36,6 +36,8 @@ impl Broker {
     pub(super) fn open_journal(&mut self) {
         let settings = journal::Settings {
             file_bytes: self.config.settings.journal_file_bytes,
+            file_bytes_first: self.config.settings.journal_file_bytes_first,
+            rest_bytes: self.config.settings.journal_rest_bytes,
             files_max: self.config.settings.journal_files_max,
             files_target: self.config.settings.journal_files_target,
             sector_bytes: self.config.settings.sector_bytes,
@@ -131,6 +133,7 @@ impl Broker {
         log::Settings {
             segment_bytes: settings.segment_bytes(&TopicConfig::default()),
             index_interval_bytes: settings.index_interval_bytes,
+            allocate_first: settings.segment_allocate_bytes_first,
             allocate_step: settings.segment_allocate_bytes,
             write_threshold: settings.segment_write_bytes,
         }
@@ -154,6 +157,7 @@ impl Broker {
         };
         let body = MarkBody::decode(mark.body).map_err(|error| format!("the mark of group {group}: {error}"))?;
         machine.log = Log::restore(self.log_settings(), body.manifest);
+        machine.log.plant(self.config.mutants);
         machine.applied = mark.applied;
         machine.applied_term = mark.applied_term;
         Ok(Parked {
@@ -215,6 +219,7 @@ impl Broker {
         self.start_replica(GroupId::CONTROLLER, replica, members, TopicConfig::default(), ProducerId(0), out);
         self.phase = Phase::Running;
         self.next_tick = self.now.mono + self.config.settings.tick;
+        self.next_look = self.now.mono + self.config.settings.journal_look_every;
         self.reconcile(out);
         out.event(Event::Started);
     }

@@ -62,6 +62,10 @@ impl Broker {
                 }
             }
         }
+        if now >= self.next_look {
+            self.next_look = now + self.config.settings.journal_look_every;
+            self.journal().look();
+        }
         if now >= self.next_gossip {
             self.next_gossip = now + self.config.settings.gossip_every;
             self.gossip();
@@ -371,8 +375,12 @@ impl Broker {
         // Where so much stands that moving it fills the files that it shall free, it would be moved for ever: the journal grows
         // until it is committed.
         let settings = &self.config.settings;
-        let room =
-            settings.journal_file_bytes.saturating_mul(u64::from(settings.journal_files_target.saturating_sub(1)));
+        let room = match journal.is_quiet() {
+            true => settings.journal_rest_bytes / 2,
+            false => {
+                settings.journal_file_bytes.saturating_mul(u64::from(settings.journal_files_target.saturating_sub(1)))
+            }
+        };
         let bytes: u64 = standing.iter().map(|group| self.replicas[group].carried_bytes()).sum();
         self.not_carried_at = (bytes > room / 2).then_some(needed);
         if self.not_carried_at.is_none() {

@@ -28,7 +28,7 @@ pub use record::{Charter, NoRecord, Pledge, RECORD_BYTES_MAX, RECORD_VERSION, Re
 
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Halt};
 use crate::id::{ClusterId, DirectoryId, FileId, FileIds, FileKind, NodeId};
-use crate::mutants::Mutants;
+use crate::mutants::{Mutant, Mutants};
 use crate::time::{Duration, Instant};
 
 /// What a formation is told.
@@ -357,7 +357,8 @@ impl Formation {
     }
 
     fn wrote(&mut self, record: Record, opened: u64, file: FileId) {
-        self.stale.extend(self.file.replace(file));
+        let before = self.file.replace(file);
+        self.stale.extend(before.filter(|_| !self.setup.mutants.planted(Mutant::OldWordsKept)));
         self.written += 1;
         self.disk_full = false;
         if opened > self.opened {

@@ -79,8 +79,12 @@ pub struct Mark {
 /// Sizes. Sectors may change between boots; a file keeps those it was written with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The length of a file; a larger block makes a larger file.
+    /// The length of a file once many are filled; a larger block makes a larger file.
     pub file_bytes: u64,
+    /// The length of the first file of a life; each that is filled doubles it, up to `file_bytes`.
+    pub file_bytes_first: u64,
+    /// What all files may take while little is written ([`Journal::look`]).
+    pub rest_bytes: u64,
     /// Near this many files [`Journal::pressure`] holds. More are made rather than wedging marks that would release some:
     /// the disk has the last word.
     pub files_max: u32,
@@ -352,6 +356,19 @@ impl Journal {
         }
     }
 
+    /// Looks how much was written since it was called last: while that is little, the journal gives back what is above its
+    /// rest, and keeps one file ready to turn to. To be called now and then.
+    pub fn look(&mut self) {
+        if let State::Open { writer, .. } = &mut self.state {
+            writer.look();
+        }
+    }
+
+    /// Whether little was written when that was looked at last.
+    pub fn is_quiet(&self) -> bool {
+        self.open_writer().is_some_and(Writer::is_quiet)
+    }
+
     /// Asks for an empty block, which proves that the one before it was synced.
     pub fn seal(&mut self) {
         if let State::Open { writer, .. } = &mut self.state {
@@ -359,8 +376,8 @@ impl Journal {
         }
     }
 
-    /// Groups whose entries keep the oldest files in use while more are in use than the target: to be checkpointed or
-    /// carried. Suspended groups are not among them: they are to be forgotten.
+    /// Groups whose entries keep the oldest files in use while more are in use than the target, or take more than they may while
+    /// little is written: to be checkpointed or carried. Suspended groups are not among them: they are to be forgotten.
     pub fn relief(&self) -> Vec<GroupId> {
         self.open_writer().map_or_else(Vec::new, Writer::relief)
     }

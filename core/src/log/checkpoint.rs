@@ -92,7 +92,8 @@ impl Log {
     fn drop_dead_segments(&mut self) {
         while let Some(first) = self.segments.front() {
             let Index::File(index) = &first.index else { return };
-            let busy = first.written < first.len || self.allocating == Some(first.base);
+            let resized = [self.allocating, self.trimming].contains(&Some(first.base));
+            let busy = first.written < first.len || resized;
             if first.next > self.log_start || busy {
                 return;
             }

@@ -13,6 +13,7 @@ use super::{Condition, Log};
 use crate::effect::{DiskCommand, DiskError, DiskResult};
 use crate::id::FileId;
 use crate::limits::PATROL_BYTES;
+use crate::mutants::Mutant;
 
 /// A file that a patrol reads: its first `len` bytes, which have this CRC-32C.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,10 +57,12 @@ impl Log {
         });
         self.damaged = missing.collect();
         for segment in &mut self.segments {
-            // Room that was made and is gone is made again.
+            // Room that was made and is gone is made again; what was made or given back since is not known to the checkpoint.
             let there = segment.file.and_then(|file| listed.get(&file)).copied().unwrap_or(0);
-            segment.allocated = segment.allocated.min(there).max(segment.written);
+            segment.allocated = there.max(segment.written);
         }
+        let forgets = self.mutants.planted(Mutant::StartKeepsRoom);
+        self.loose = self.segments.iter().map(|segment| segment.base).filter(|_| !forgets).collect();
         let active = self.segments.back().filter(|last| !last.sealed).and_then(|last| last.file);
         if active.is_some_and(|file| self.damaged.contains_key(&file)) {
             // Nothing more is written to it.

@@ -89,6 +89,8 @@ struct Item {
     crc: u32,
     file: FileId,
     allocated: bool,
+    /// How long the file was made, for this offer or an earlier one.
+    room: u64,
     /// Written so far, and the CRC-32C of it.
     at: u64,
     sum: u32,
@@ -448,13 +450,13 @@ impl Incoming {
                 item.at < len || (item.at == len && item.sum == crc)
             }
         };
-        let (file, at, sum) = match kept {
-            Some(item) if usable(&item) && !self.distrust => (item.file, item.at, item.sum),
+        let (file, at, sum, room) = match kept {
+            Some(item) if usable(&item) && !self.distrust => (item.file, item.at, item.sum, item.room),
             Some(item) => {
                 self.discards.push(item.file);
-                (ids.mint(kind), 0, 0)
+                (ids.mint(kind), 0, 0, 0)
             }
-            None => (ids.mint(kind), 0, 0),
+            None => (ids.mint(kind), 0, 0, 0),
         };
         let prefix = match kind {
             FileKind::Segment if !self.distrust => local.part(base).map(|(file, written)| (file, written.min(len))),
@@ -478,6 +480,7 @@ impl Incoming {
             crc,
             file,
             allocated,
+            room,
             at,
             sum,
             queued,
@@ -578,7 +581,10 @@ impl Incoming {
             (Op::Allocate(_) | Op::AllocateState, Err(DiskError::Full)) => self.full = true,
             (Op::ReadLocal { .. }, Err(_)) => self.fail("the disk does not give back what is here", local),
             (_, Err(error)) => return Err(error),
-            (Op::Allocate(place), Ok(_)) => self.items[place].allocated = true,
+            (Op::Allocate(place), Ok(_)) => {
+                let item = &mut self.items[place];
+                (item.allocated, item.room) = (true, item.room.max(item.len));
+            }
             (Op::AllocateState, Ok(_)) => {
                 if let Stage::Store { allocated, .. } = &mut self.stage {
                     *allocated = true;
@@ -626,7 +632,8 @@ impl Incoming {
                 (FileKind::SegmentIndex, Index::File(index)) => index.file = item.file,
                 _ => {
                     segment.file = Some(item.file);
-                    segment.allocated = item.len;
+                    // What an earlier offer had behind the end is given back once it is installed.
+                    segment.allocated = item.room.max(item.len);
                 }
             }
         }

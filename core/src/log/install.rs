@@ -35,6 +35,8 @@ impl Log {
         self.allocating = None;
         self.unindexed = VecDeque::new();
         self.index_job = None;
+        self.loose = self.segments.iter().map(|segment| segment.base).collect();
+        self.trimming = None;
         self.checkpoint = Checkpoint::Idle;
         self.marked = Some(manifest);
         self.doomed.clear();
@@ -57,6 +59,14 @@ impl Log {
 
     /// A command that was out when the log was replaced has ended.
     pub(super) fn stale_done(&mut self, op: Op, result: DiskResult) -> Vec<Done> {
+        if let (Op::AllocateSegment { base, len }, Ok(_)) = (&op, &result)
+            && let Some(at) = self.position_of(*base)
+            && let Some(segment) = self.segments.get_mut(at).filter(|segment| segment.base == *base && segment.sealed)
+        {
+            // It may be one of those that stayed.
+            segment.allocated = segment.allocated.max(*len);
+            self.loose.push_back(*base);
+        }
         let done = match op {
             Op::Read { file, .. } | Op::Patrol { file, .. } => {
                 self.reads.release(file);
@@ -67,6 +77,7 @@ impl Log {
             Op::AllocateSegment { .. }
             | Op::AllocateIndex
             | Op::AllocateState
+            | Op::Trim
             | Op::WriteSegment { .. }
             | Op::WriteIndex
             | Op::Sync { .. }

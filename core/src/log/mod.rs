@@ -22,6 +22,7 @@ mod install;
 mod lend;
 mod manifest;
 mod read;
+mod room;
 mod scrub;
 mod segment;
 mod tail;
@@ -34,6 +35,7 @@ use bytes::Bytes;
 use crate::effect::DiskError;
 use crate::id::{FileId, Offset};
 use crate::kafka::batch::Stored;
+use crate::mutants::Mutants;
 use crate::time::Timestamp;
 
 pub use incoming::{Ask, Incoming, Progress, Received, Unfit};
@@ -55,7 +57,9 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// An index entry stands about every so many bytes.
     pub index_interval_bytes: u64,
-    /// Files grow in steps of up to so many bytes, smaller ones first; above zero.
+    /// A file is first made so long; then it doubles, while that is less than a step; above zero.
+    pub allocate_first: u64,
+    /// Larger files grow by so many bytes at a time; above zero.
     pub allocate_step: u64,
     /// A write starts when so many bytes are unwritten, or when [`Log::flush`] asks.
     pub write_threshold: u64,
@@ -118,6 +122,10 @@ pub struct Log {
     /// Sealed segments that have no index file yet, ascending.
     unindexed: VecDeque<Offset>,
     index_job: Option<IndexJob>,
+    /// Segments whose files may be longer than they need to be.
+    loose: VecDeque<Offset>,
+    /// One of them is being shortened: it stays until then.
+    trimming: Option<Offset>,
     checkpoint: Checkpoint,
     /// The last marked checkpoint.
     marked: Option<Manifest>,
@@ -138,6 +146,7 @@ pub struct Log {
     /// Somebody may read what is written now.
     has_readers: bool,
     condition: Condition,
+    mutants: Mutants,
 }
 
 /// What the log can do now.
@@ -156,7 +165,7 @@ enum Condition {
 impl Log {
     /// An empty log that starts at 0.
     pub fn new(settings: Settings) -> Self {
-        assert!(settings.allocate_step > 0, "files grow by something");
+        assert!(settings.allocate_first > 0 && settings.allocate_step > 0, "files grow by something");
         Self {
             settings,
             log_start: Offset(0),
@@ -176,6 +185,8 @@ impl Log {
             allocating: None,
             unindexed: VecDeque::new(),
             index_job: None,
+            loose: VecDeque::new(),
+            trimming: None,
             checkpoint: Checkpoint::Idle,
             marked: None,
             doomed: Vec::new(),
@@ -188,6 +199,7 @@ impl Log {
             damaged: BTreeMap::new(),
             patrol: None,
             condition: Condition::Usable,
+            mutants: Mutants::default(),
         }
     }
 
@@ -199,6 +211,11 @@ impl Log {
         log.next_offset = manifest.next_offset;
         log.condition = Condition::Restoring { manifest, asked: false };
         log
+    }
+
+    /// Plants a bug, before anything else happens.
+    pub(crate) fn plant(&mut self, mutants: Mutants) {
+        self.mutants = mutants;
     }
 
     /// From now on a segment that would grow beyond this is sealed first.
@@ -249,6 +266,7 @@ impl Log {
             let active = self.segments.back_mut().expect("there is one");
             active.sealed = true;
             self.unindexed.push_back(active.base);
+            self.loose.push_back(active.base);
         }
     }
 

@@ -12,13 +12,13 @@ use super::segment::{Index, IndexFile, encode_index};
 use super::{Condition, Done, Log};
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult};
 use crate::id::{FileId, FileIds, FileKind, Offset};
+use crate::mutants::Mutant;
 
 /// The most bytes one write gathers, unless a single batch is larger.
 const WRITE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// The first allocation of a file is so many times smaller than a step; then it doubles until it is one. A small partition
-/// takes less, and yet few allocations, whose syncs others feel, are asked for.
-const STEPS_FIRST: u64 = 4;
+/// A file is made longer when less than this part of its last growth is left.
+const GROWTH_LEFT: u64 = 4;
 
 /// A disk command that is out.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(super) enum Op {
     WriteSegment { base: Offset, bytes: u64, next: Offset },
     AllocateIndex,
     WriteIndex,
+    Trim,
     Sync { segments: Vec<(Offset, u64)> },
     AllocateState,
     WriteState,
@@ -59,6 +60,7 @@ impl Log {
     pub fn commands(&mut self, ids: &mut FileIds, out: &mut Vec<(u64, DiskCommand)>) {
         match &mut self.condition {
             Condition::Usable | Condition::Full => {
+                self.want_trim(out);
                 self.want_write(ids, out);
                 self.want_index(ids, out);
                 self.want_checkpoint(ids, out);
@@ -112,6 +114,10 @@ impl Log {
                 Ok(_) | Err(DiskError::Missing) => Vec::new(),
                 Err(error @ (DiskError::Full | DiskError::Io(_))) => vec![self.failed(error)],
             },
+            Op::Trim => match self.trimmed(result) {
+                Ok(()) => Vec::new(),
+                Err(error) => vec![self.failed(error)],
+            },
             Op::AllocateSegment { .. } | Op::AllocateIndex | Op::AllocateState => match result {
                 Ok(_) => {
                     self.allocated(&op, true);
@@ -147,7 +153,7 @@ impl Log {
         assert!(gathered.bytes > 0, "the tail holds what is unwritten");
         let end = segment.written + gathered.bytes;
         let (base, written, allocated) = (segment.base, segment.written, segment.allocated);
-        // What is left to write is less than a segment may hold, unless it holds one batch that is larger.
+        // What is left to write is less than a segment may hold.
         let may_grow = !segment.sealed && allocated < self.settings.segment_bytes;
         let file = *segment.file.get_or_insert_with(|| ids.mint(FileKind::Segment));
         if end <= allocated {
@@ -162,13 +168,14 @@ impl Log {
             };
             self.issue(op, command, out);
         }
-        let step =
-            self.settings.allocate_step.clamp(1, allocated.max(self.settings.allocate_step.div_ceil(STEPS_FIRST)));
-        let wanted = if end > allocated { end } else { allocated + 1 };
-        let near = end > allocated || (may_grow && allocated - end < step / 2);
-        if near && self.allocating.is_none() && self.condition != Condition::Full {
+        let growth = allocated.min(self.settings.allocate_step);
+        let near = end > allocated || (may_grow && allocated - end < growth / GROWTH_LEFT);
+        let busy = self.allocating.is_some() || self.trimming == Some(base);
+        if near && !busy && self.condition != Condition::Full {
             self.allocating = Some(base);
-            let len = wanted.checked_next_multiple_of(step).expect("files are shorter than that");
+            let steps = self.mutants.planted(Mutant::RoomInSteps);
+            let least = if steps { self.settings.allocate_step } else { 0 };
+            let len = self.settings.room(end.max(allocated + 1).max(least));
             self.issue(Op::AllocateSegment { base, len }, DiskCommand::Allocate { file, len }, out);
         }
     }
@@ -230,6 +237,7 @@ impl Log {
             Op::AllocateState => self.state_allocated(given),
             Op::WriteSegment { .. }
             | Op::WriteIndex
+            | Op::Trim
             | Op::Sync { .. }
             | Op::WriteState
             | Op::ReadState
@@ -267,6 +275,7 @@ impl Log {
             Op::AllocateSegment { .. }
             | Op::AllocateIndex
             | Op::AllocateState
+            | Op::Trim
             | Op::ReadState
             | Op::Remove
             | Op::Copy { .. }

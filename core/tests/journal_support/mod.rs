@@ -121,7 +121,11 @@ impl Disk {
                 }
                 Ok(DiskOutput::Read(Bytes::copy_from_slice(&bytes[at..end])))
             }
-            DiskCommand::List | DiskCommand::Truncate { .. } | DiskCommand::Remove { .. } => {
+            DiskCommand::Remove { file } => {
+                self.files.remove(file);
+                Ok(DiskOutput::Done)
+            }
+            DiskCommand::List | DiskCommand::Truncate { .. } => {
                 panic!("the journal does not ask for this: {command:?}")
             }
         }
@@ -157,7 +161,15 @@ impl Disk {
 }
 
 pub fn settings() -> Settings {
-    Settings { file_bytes: 16 * 1024, files_max: 16, files_target: 4, sector_bytes: SECTOR, block_bytes_max: 4096 }
+    Settings {
+        file_bytes: 16 * 1024,
+        file_bytes_first: 8 * 1024,
+        rest_bytes: 32 * 1024,
+        files_max: 16,
+        files_target: 4,
+        sector_bytes: SECTOR,
+        block_bytes_max: 4096,
+    }
 }
 
 pub fn identity(boot: u64) -> Identity {

@@ -14,8 +14,13 @@ use crate::support::{World, batch};
 /// allocated.
 const GOLDEN: &str = include_str!("golden_v1.txt");
 
-const LAYOUT: Settings =
-    Settings { segment_bytes: 250, index_interval_bytes: 100, allocate_step: 256, write_threshold: 1_000_000 };
+const LAYOUT: Settings = Settings {
+    segment_bytes: 250,
+    index_interval_bytes: 100,
+    allocate_first: 64,
+    allocate_step: 256,
+    write_threshold: 1_000_000,
+};
 
 /// Three batches in two epochs: a sealed segment of two with its index, and an active one. The log starts at 1.
 fn written() -> World {

@@ -70,7 +70,23 @@ impl Disk {
     fn finish(&mut self, at: usize) -> (u64, DiskResult) {
         let Outstanding { tag, command, covers } = self.outstanding.remove(at);
         let result = match command {
-            DiskCommand::List | DiskCommand::Truncate { .. } => panic!("a log does not ask for this"),
+            DiskCommand::List => panic!("a log does not ask for this"),
+            DiskCommand::Truncate { file, len } => {
+                let beyond = |other: &Outstanding| match &other.command {
+                    DiskCommand::Read { file: used, at, len: read } => *used == file && at + read > len,
+                    DiskCommand::Write { file: used, at, bytes, .. } => {
+                        *used == file && at + bytes.iter().map(Bytes::len).sum::<usize>() as u64 > len
+                    }
+                    DiskCommand::Allocate { file: used, .. } => *used == file,
+                    _ => false,
+                };
+                assert!(!self.outstanding.iter().any(beyond), "shortened into what is in use");
+                let file = self.files.get_mut(&file).expect("shortened without a file");
+                file.cached.truncate(len as usize);
+                file.durable.truncate(len as usize);
+                file.dirty.retain(|sector| sector * SECTOR < len as usize);
+                Ok(DiskOutput::Done)
+            }
             DiskCommand::Read { file, at, len } => {
                 self.reads += 1;
                 match self.files.get(&file) {
@@ -225,7 +241,13 @@ pub(crate) struct World {
 }
 
 pub(crate) fn settings() -> Settings {
-    Settings { segment_bytes: 4_000, index_interval_bytes: 600, allocate_step: 1_024, write_threshold: 2_000 }
+    Settings {
+        segment_bytes: 4_000,
+        index_interval_bytes: 600,
+        allocate_first: 128,
+        allocate_step: 1_024,
+        write_threshold: 2_000,
+    }
 }
 
 pub(crate) fn batch(timestamps: &[i64], bytes: usize) -> Batch {

@@ -25,6 +25,8 @@ impl Lone {
     pub fn new(own: ReplicaId, conf: Conf) -> Self {
         let settings = Settings {
             file_bytes: 64 * 1024,
+            file_bytes_first: 16 * 1024,
+            rest_bytes: 128 * 1024,
             files_max: 16,
             files_target: 4,
             sector_bytes: 512,

@@ -52,8 +52,12 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
         journal_block_bytes,
         segment_bytes_max,
         append_bytes,
+        journal_file_bytes_first,
+        journal_rest_bytes,
+        journal_look_every,
+        segment_allocate_bytes_first,
     } = settings;
-    for span in [tick, seal_after, gossip_every, request_timeout] {
+    for span in [tick, seal_after, gossip_every, request_timeout, journal_look_every] {
         out.put_u64_le(span.0);
     }
     for number in [election_ticks_min, election_ticks_max, heartbeat_ticks] {
@@ -69,6 +73,9 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
         out.put_u64_le(*bytes);
     }
     for bytes in [journal_block_bytes, segment_bytes_max, append_bytes] {
+        out.put_u64_le(*bytes);
+    }
+    for bytes in [journal_file_bytes_first, journal_rest_bytes, segment_allocate_bytes_first] {
         out.put_u64_le(*bytes);
     }
 }
@@ -101,6 +108,7 @@ fn take_settings(r: &mut Reader) -> Result<Settings, Malformed> {
         seal_after: Duration(r.u64()?),
         gossip_every: Duration(r.u64()?),
         request_timeout: Duration(r.u64()?),
+        journal_look_every: Duration(r.u64()?),
         election_ticks_min: r.u32()?,
         election_ticks_max: r.u32()?,
         heartbeat_ticks: r.u32()?,
@@ -120,6 +128,9 @@ fn take_settings(r: &mut Reader) -> Result<Settings, Malformed> {
         journal_block_bytes: r.u64()?,
         segment_bytes_max: r.u64()?,
         append_bytes: r.u64()?,
+        journal_file_bytes_first: r.u64()?,
+        journal_rest_bytes: r.u64()?,
+        segment_allocate_bytes_first: r.u64()?,
     })
 }
 

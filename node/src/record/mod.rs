@@ -4,7 +4,7 @@
 //! digest of what came of it, so that [`replay`] proves that a bare [`Broker`](tidelog_core::broker::Broker) without files,
 //! sockets or clocks does the same, or names the first step that differs.
 //!
-//! Format 1, all numbers little-endian: the magic `tidelog record\n` and the format (2 bytes), then entries, each a length
+//! Format 2, all numbers little-endian: the magic `tidelog record\n` and the format (2 bytes), then entries, each a length
 //! (8 bytes) and as many bytes.
 //!
 //! | entry | holds |
@@ -36,7 +36,7 @@ pub use outcome::Outcome;
 pub use replay::{ReplayError, Replayed, replay};
 
 /// The format that this version writes and reads.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 const MAGIC: &[u8] = b"tidelog record\n";
 /// How much is gathered for one write.

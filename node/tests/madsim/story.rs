@@ -112,6 +112,7 @@ fn settings(rng: &mut Rng) -> (Settings, u64) {
     }
     let large = Settings {
         journal_file_bytes: 2 * 1024 * 1024,
+        journal_rest_bytes: 4 * 1024 * 1024,
         unwritten_bytes_max: 256 * 1024,
         segment_allocate_bytes: 1024 * 1024,
         checkpoint_bytes: 1024 * 1024,

@@ -21,6 +21,7 @@ use super::{CHECK_EVERY, Happening, World};
 use crate::net::How;
 use crate::record;
 use crate::scenario::{SECOND, TopicSpec};
+use crate::space;
 use crate::table;
 use crate::trace;
 
@@ -209,7 +210,10 @@ impl World {
                     let role = if replica.0 > 0 { "is a member of" } else { "observes" };
                     self.tell(Some(place), format!("broker {node} {role} cluster {cluster}"));
                 }
-                Event::Started => self.tell(Some(place), format!("broker {node} has recovered")),
+                Event::Started => {
+                    self.hosts[place as usize].started_at = Some(self.now);
+                    self.tell(Some(place), format!("broker {node} has recovered"));
+                }
                 Event::Sometimes(mark) => {
                     self.tally.mark(mark);
                     let damaged = *mark == marks::DAMAGE_FOUND || *mark == marks::SUSPENDED;
@@ -440,7 +444,10 @@ impl World {
         }
         if of_journal {
             self.hosts[place as usize].journal_at = at;
-            self.hosts[place as usize].journal_writes += 1;
+            let host = &mut self.hosts[place as usize];
+            host.journal_writes += 1;
+            let needed = host.process.as_ref().map_or(0, |process| process.broker.journal_files());
+            host.journal_needed = host.journal_needed.max(needed);
             self.oracle.journal_write(NodeId(place + 1), op);
         }
         self.queue.push(at + takes, Happening::DiskDone { place, life, op });
@@ -537,11 +544,13 @@ impl World {
     /// Ends the process of a host, with its machine if `power`. Gives the incarnation that ended.
     pub(super) fn end_process(&mut self, place: u32, power: bool) -> u64 {
         self.hang_up_all(place);
+        self.weigh(place);
         let host = &mut self.hosts[place as usize];
         if let Some(process) = &host.process {
             process.broker.check();
         }
         host.process = None;
+        host.started_at = None;
         host.paused_until = 0;
         host.stop_asked = None;
         host.failed = None;
@@ -578,6 +587,24 @@ impl World {
             self.tell(Some(place), text);
         }
         life
+    }
+}
+
+impl World {
+    /// A process is about to end: does it take more of its disk than it may while it works?
+    fn weigh(&mut self, place: u32) {
+        let host = &self.hosts[place as usize];
+        let Some(process) = host.process.as_ref().filter(|_| !host.rotten) else {
+            return;
+        };
+        let lengths = host.disk.lengths();
+        let settled = host.started_at.is_some_and(|at| self.now.saturating_sub(at) > space::SETTLED);
+        let calm = self.now.saturating_sub(host.stalled_until.max(host.full_until)) > space::SETTLED;
+        let journal = space::of_busy_journal(&lengths, host.journal_needed);
+        let logs = || space::of_busy_logs(&lengths, &process.broker.space(), &host.config.settings);
+        if let Some(what) = journal.or_else(|| if settled && calm { logs() } else { None }) {
+            self.oracle.wasteful(place + 1, &what);
+        }
     }
 }
 

@@ -9,8 +9,10 @@ use tidelog_core::id::{FileId, FileKind, GroupId, Index, NodeId, ProducerId, Top
 use tidelog_properties::history::{self, Op, name_of};
 
 use super::{Happening, Phase, World};
+use crate::host::{Host, Process};
 use crate::oracle::Finding;
 use crate::scenario::SECOND;
+use crate::space;
 use crate::verdict::{Outcome, Verdict};
 use crate::workload;
 
@@ -210,6 +212,20 @@ impl World {
         self.oracle.everything_read(heirs_below, values);
     }
 
+    /// What a broker takes more of its disk than it needs, as far as it has nothing to do there.
+    fn wasted(&self, host: &Host, process: &Process) -> Option<String> {
+        let (lengths, held) = (host.disk.lengths(), process.broker.space());
+        let settings = &host.config.settings;
+        let logs = || match process.broker.moves_files() || host.rotten {
+            true => None,
+            false => space::of_logs(&lengths, &held, settings),
+        };
+        if self.now.saturating_sub(host.journal_at) <= space::RESTED {
+            return logs();
+        }
+        space::of_resting_journal(&lengths, &held, settings).or_else(|| space::of_words(&lengths)).or_else(logs)
+    }
+
     /// Looks into every broker: what only the next leader or the next restart would show.
     fn audit(&mut self, stuck: bool) {
         for host in &self.hosts {
@@ -247,6 +263,9 @@ impl World {
             }
             if self.now.saturating_sub(host.journal_at) > RESTED {
                 self.oracle.rested(self.now, node, &audit, self.scenario.sizes.journal_files.into());
+            }
+            if let Some(what) = self.wasted(host, process) {
+                self.oracle.wasteful(host.place + 1, &what);
             }
             let known = |file: &FileId| match file.kind() {
                 FileKind::Segment | FileKind::SegmentIndex | FileKind::State => audit.files.contains(file),

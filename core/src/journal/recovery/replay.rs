@@ -72,7 +72,12 @@ impl Recovery {
                 damaged,
             };
             for used in older.iter().chain([&used]) {
-                let len = self.files.get(&used.file).copied().unwrap_or(0);
+                let len = self.files.get(&used.file).copied();
+                if len.is_none() && !self.table.needs(used.sequence) && used.sequence != header.sequence {
+                    // It was given back.
+                    continue;
+                }
+                let len = len.unwrap_or(0);
                 self.in_use.insert(used.sequence, InUse { used: used.clone(), len });
             }
             self.head = Some(Head { header, file, bytes: Bytes::new(), unreadable, older });
@@ -221,10 +226,18 @@ impl Recovery {
         let suspended = self.table.groups().filter(|(_, group)| group.suspended).map(|(id, _)| id).collect();
         let recovered = Recovered { groups, suspended, all_suspended: self.table.all_suspended, cut: self.cut };
         self.table.high = self.table.high.max(self.evidence.append);
+        if self.damages.is_empty()
+            && let Some(Head { header, .. }) = &self.head
+            && self.evidence.proven(header.boot) >= header.first_block
+        {
+            // Nothing is looked for any more in files that the head lists and no group needs: one is written to next.
+            self.in_use.retain(|sequence, _| *sequence == header.sequence || self.table.needs(*sequence));
+        }
         let used = |file: &FileId| self.in_use.values().any(|in_use| in_use.used.file == *file);
         let slots = self.files.iter().filter(|(file, _)| !used(file));
         let slots: BTreeSet<Slot> =
             slots.map(|(file, len)| Slot { file: *file, len: *len, allocated: false, blank: false }).collect();
+        let slots = if self.mutants.planted(Mutant::FreeFilesUnused) { BTreeSet::new() } else { slots };
         // What proves that damage is no torn write must stand until the suspension is durable.
         let (free, pinned) = if self.damages.is_empty() { (slots, BTreeSet::new()) } else { (BTreeSet::new(), slots) };
         let writer = Writer::new(Start {

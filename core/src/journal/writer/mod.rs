@@ -73,6 +73,17 @@ pub(super) struct Writer {
     seal_wanted: bool,
     in_flight: Option<InFlight>,
     preparing: Option<Preparing>,
+    /// Files opened in this life, and bytes written since the last look.
+    opened_files: u32,
+    put_bytes: u64,
+    /// How long a file had to be for its base alone when one was opened last.
+    len_min: u64,
+    /// Little was written when that was looked at last.
+    quiet: bool,
+    /// The disk had no room for a file that is not needed yet, when that was looked at last.
+    spare_refused: bool,
+    /// Removals that are out.
+    removing: BTreeSet<u64>,
     /// An allocation failed, and nothing has changed since.
     full: bool,
     full_retry: bool,
@@ -129,6 +140,12 @@ impl Writer {
             seal_wanted: false,
             in_flight: None,
             preparing: None,
+            opened_files: 0,
+            put_bytes: 0,
+            len_min: 0,
+            quiet: false,
+            spare_refused: false,
+            removing: BTreeSet::new(),
             full: false,
             full_retry: false,
             mutants: Mutants::default(),
@@ -233,13 +250,11 @@ impl Writer {
     }
 
     pub(super) fn relief(&self) -> Vec<GroupId> {
-        let needed = self.needed();
-        let target = self.settings.files_target as usize;
-        if needed <= target {
+        let old = self.table.sequences().filter(|sequence| Some(*sequence) != self.current);
+        let old: BTreeSet<u64> = old.take(self.too_many()).collect();
+        if old.is_empty() {
             return Vec::new();
         }
-        let old = self.table.sequences().filter(|sequence| Some(*sequence) != self.current);
-        let old: BTreeSet<u64> = old.take(needed - target).collect();
         let keeps = |group: &super::table::Group| group.runs().any(|run| old.contains(&run.sequence));
         let groups = self.table.groups().filter(|(_, group)| !group.suspended && keeps(group));
         groups.map(|(id, _)| id).collect()
@@ -260,6 +275,7 @@ impl Writer {
         if self.in_flight.is_none() && (self.eager > 0 || self.seal_wanted || self.current.is_none()) {
             self.write(ids, out);
         }
+        self.give_back(out);
         self.prepare_ahead(ids);
         self.prepare_on(out);
     }
@@ -291,7 +307,7 @@ impl Writer {
             return self.put(drafts, None, out);
         }
         let hopeless = self.full && !self.full_retry && !self.free.iter().any(|slot| slot.allocated);
-        if self.ready(self.settings.file_bytes).is_none() && (self.preparing.is_some() || hopeless) {
+        if self.ready(0).is_none() && (self.preparing.is_some() || hopeless) {
             // No file to turn to, and a base takes time to put together.
             return;
         }
@@ -305,9 +321,11 @@ impl Writer {
         let groups = items as u64 + base.len() as u64;
         // At least as much room again as the base takes, or files would hold little else.
         let len = u64::from(sector) + block_bytes_bound(2 * base_bytes + bytes, groups, sector);
-        let len = len.max(self.settings.file_bytes);
+        self.len_min = u64::from(sector) + block_bytes_bound(2 * base_bytes, base.len() as u64, sector);
         let Some(slot) = self.ready(len) else {
-            return self.prepare(len, ids);
+            // A disk without room for a long file may have some for one that is just long enough, or a file that is.
+            let len = if self.full { len } else { len.max(self.next_len()) };
+            return self.prepare(len, false, ids);
         };
         self.free.remove(&slot);
         let sequence = self.next_sequence;
@@ -395,6 +413,7 @@ impl Writer {
         if let Some((slot, _)) = &opens {
             let sequence = self.next_sequence;
             self.next_sequence += 1;
+            self.opened_files = self.opened_files.saturating_add(1);
             let stamp = Stamp { sequence, boot: self.identity.boot, block };
             FileHeader::new(&self.identity, (slot.file, slot.len), stamp, sector).put(&mut gather);
             let start = u64::from(sector);
@@ -418,7 +437,8 @@ impl Writer {
         file.used.end += draft.bytes();
         file.used.last_block = block;
         assert!(file.used.end == at + gather.len() && file.used.end <= file.len, "a block stays within its file");
-        let file = file.used.file;
+        self.wrote(gather.len());
+        let file = self.in_use[&sequence].used.file;
         let tag = self.tag();
         let behind = u64::from(!self.mutants.planted(Mutant::NextBlockCounts));
         let durable = self.queue.front().map_or(self.last_ticket, |item| Ticket(item.ticket.0 - behind));
