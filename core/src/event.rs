@@ -163,6 +163,13 @@ pub enum Event {
     Sometimes(&'static str),
     /// Something an operator should read.
     Note(String),
+    /// The disk refused room. Said once, and again only after there was room, or when the broker has started meanwhile.
+    NoRoom {
+        /// How many bytes it was asked for.
+        needed: u64,
+        /// Whether the broker can not start without them; one that runs refuses writes only.
+        starting: bool,
+    },
     /// Something that takes its time began, goes on or ended, as it should.
     Progress(String),
 }

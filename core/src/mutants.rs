@@ -30,6 +30,14 @@ pub enum Mutant {
     RecycleEarly,
     /// The base of a journal file leaves out votes, whose only copy stands in files about to be reused.
     VoteRecycled,
+    /// No spare journal files are kept for a start on a full disk.
+    SparesNotKept,
+    /// A start on a full disk waits for room, whatever is kept for it.
+    FullStartWaits,
+    /// What a full disk refused is not asked for again.
+    FullNeverRetried,
+    /// The word how far the journal was opened goes into a new file each time.
+    WordWantsRoom,
     /// Carried entries cut newer ones at recovery.
     CarryTruncates,
     /// A sole voter speaks in a term that is not durable yet.
@@ -209,6 +217,10 @@ mod registry {
         (Mutant::PersistedIgnoresTerm, "persisted-ignores-term", "a finished write counts for what replaced it"),
         (Mutant::RecycleEarly, "recycle-early", "a journal file is reused while a group needs it"),
         (Mutant::VoteRecycled, "vote-recycled", "a base leaves out votes"),
+        (Mutant::SparesNotKept, "spares-not-kept", "no journal files are kept for a start on a full disk"),
+        (Mutant::FullStartWaits, "full-start-waits", "a start on a full disk waits for room"),
+        (Mutant::FullNeverRetried, "full-never-retried", "what a full disk refused is not asked for again"),
+        (Mutant::WordWantsRoom, "word-wants-room", "each word beside the charter goes into a new file"),
         (Mutant::CarryTruncates, "carry-truncates", "carried entries cut newer ones at recovery"),
         (Mutant::SoleVoterSendsEarly, "sole-voter-sends-early", "a sole voter speaks before its term is durable"),
         (Mutant::SubsetTornIsCorrupt, "subset-torn-is-corrupt", "a torn block of which a part survived is corrupt"),

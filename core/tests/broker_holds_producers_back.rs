@@ -94,7 +94,7 @@ fn while_checkpoints_keep_journal_files() {
     let (mut house, conn) = house();
     house.slow = |command| matches!(command, DiskCommand::Sync { .. });
     let sent = produce_until_muted(&mut house, conn, 20_000);
-    assert!(sent > 30, "eight files of 128 KiB may be in use, and {sent} times 20 KB were sent");
+    assert!(sent > 20, "eight files of up to 128 KiB may be in use, and {sent} times 20 KB were sent");
     house.hurry();
     house.pass(Duration::from_secs(1));
     assert!(house.muted.is_empty(), "the checkpoint released the files");

@@ -297,7 +297,9 @@ fn a_single_node_whose_controller_is_damaged_stops() {
     create(&mut house, 1);
     produce(&mut house, 50);
     let mut home = house.stop(ONE);
-    spoil_state(&mut home.disk, false);
+    for state in files(&home.disk, FileKind::State) {
+        home.disk.files.get_mut(&state).expect("it is there")[9] ^= 1;
+    }
     house.bring_back(ONE, home);
     house.pass(Duration::from_secs(2));
     assert!(corrupt(&house, ONE).contains("the controller"), "{}", corrupt(&house, ONE));

@@ -121,7 +121,7 @@ impl World {
                     machine.charter = Some((charter, role));
                 }
                 Report::Stop(why) => panic!("{node} stops: {why:?}"),
-                Report::Note(_) | Report::Sometimes(_) | Report::Opened => {}
+                Report::Note(_) | Report::NoRoom { .. } | Report::Sometimes(_) | Report::Opened => {}
             }
         }
         self.check();

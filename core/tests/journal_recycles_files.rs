@@ -37,7 +37,7 @@ fn a_stalled_group_is_carried_and_files_are_used_again() {
     });
     assert!(carried > 1);
     let files = host.disk.files.len() as u32;
-    assert!(files <= host.settings.files_target + 3, "{files} files");
+    assert!(files <= host.settings.files_target + 5, "{files} files");
     assert!(host.disk.writes.iter().filter(|(_, at, ..)| *at == 0).count() > 20, "files were used again");
     let recovered = host.killed().recover();
     assert_eq!(recovered.groups[&B].entries, entries(1..=3, 1, 100));
@@ -63,7 +63,7 @@ fn carrying_many_stalled_groups_empties_the_files_they_kept() {
         assert!(host.journal.relief().is_empty(), "what was carried stands in the newest file");
     }
     let files = host.disk.files.len() as u32;
-    assert!(files <= host.settings.files_target + 3, "{files} files");
+    assert!(files <= host.settings.files_target + 5, "{files} files");
     let recovered = host.killed().recover();
     assert!((2..12).all(|group| recovered.groups[&GroupId(group)].entries == entries(1..=2, 1, 100)));
 }
@@ -87,7 +87,7 @@ fn without_marks_pressure_holds_until_some_come() {
         host.settle();
         assert!(index < 1000, "pressure comes in time");
     }
-    assert!(host.disk.files.len() as u32 <= host.settings.files_max);
+    assert!(host.disk.files.len() as u32 <= host.settings.files_max + 2, "but for the spares");
     assert_eq!(host.journal.relief(), [A]);
     host.journal.mark(A, mark(index, 1));
     host.settle();

@@ -4,20 +4,26 @@
 //! holds them and counts the starts; the count is durable before the first step of a life, because the broker builds names
 //! from it that must never come twice. `lock` is locked for as long as the process lives.
 //!
+//! A start needs no new space: the next count is written over `meta.json.new`, which was made with the directory and is as long,
+//! and then the two files change names.
+//!
 //! Not known here: what the other files of the directory are ([`crate::disk`]), and what is in them (the core): of which
 //! cluster the directory is, for one.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tidelog_core::broker::Boot;
 use tidelog_core::id::{DirectoryId, NodeId};
 
-use crate::error::StartError;
-use crate::host::random;
+use crate::disk::is_full;
+use crate::error::{StartError, no_room};
+use crate::host::{free_bytes, random};
 
 /// The layout of the directory that this version writes and reads.
 pub const FORMAT: u64 = 2;
@@ -31,6 +37,10 @@ const IGNORED: [&str; 3] = [META_NEW, LOCK, "lost+found"];
 const BOOTS_MAX: u64 = (1 << 28) - 1;
 /// No identity file is as long; what is, is not one.
 const META_BYTES_MAX: u64 = 64 * 1024;
+/// How long it is made, with blanks at its end: what replaces it is as long.
+const META_BYTES: usize = 512;
+/// What a directory that is formatted needs of the disk: itself, its first files, and a bit for the file system's own.
+const FORMAT_BYTES: u64 = 4 * 4096;
 
 /// What `meta.json` says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -45,6 +55,23 @@ struct Meta {
 #[derive(Deserialize)]
 struct MetaFormat {
     format: u64,
+}
+
+/// A disk that has no room for the first files of a data directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NoRoom {
+    /// The directory.
+    pub directory: PathBuf,
+    /// How many bytes it needs, at most.
+    pub needed: u64,
+    /// How many are free, if the system tells.
+    pub free: Option<u64>,
+}
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&no_room(Some(&self.directory), self.needed, self.free, true))
+    }
 }
 
 /// A data directory that is ours, until this value is dropped.
@@ -82,6 +109,28 @@ impl DataDir {
         let boot = Boot { counter: meta.boots, seed: u64::from_le_bytes(random()) };
         write(path, &meta)?;
         Ok(Self { path: path.to_owned(), directory, boot, formatted, _lock: lock })
+    }
+
+    /// As [`Self::open`], but waits while the disk is full: `wait` is told why, once for each attempt, and takes its time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], but for a full disk.
+    pub fn open_when_there_is_room(
+        path: &Path,
+        node: NodeId,
+        mut wait: impl FnMut(&NoRoom),
+    ) -> Result<Self, StartError> {
+        loop {
+            match Self::open(path, node) {
+                Err(StartError::System { error, .. }) if is_full(&error) => {
+                    // What is missing of the directory is of no file system yet.
+                    let there = path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+                    wait(&NoRoom { directory: path.to_owned(), needed: FORMAT_BYTES, free: free_bytes(there) });
+                }
+                opened => return opened,
+            }
+        }
     }
 
     /// Where it is.
@@ -164,18 +213,36 @@ fn fresh(path: &Path, node: NodeId) -> Result<Meta, StartError> {
 
 /// Replaces `meta.json`, so that a crash at any moment leaves the old one or the new one.
 fn write(path: &Path, meta: &Meta) -> Result<(), StartError> {
-    let new = path.join(META_NEW);
+    let (new, file) = (path.join(META_NEW), path.join(META));
     let mut text = serde_json::to_vec_pretty(meta).expect("numbers and strings are JSON");
+    text.resize(text.len().max(META_BYTES - 1), b' ');
     text.push(b'\n');
-    File::create(&new)
-        .and_then(|mut file| {
-            file.write_all(&text)?;
-            file.sync_all()
-        })
-        .map_err(|error| StartError::file("write", &new, error))?;
-    let file = path.join(META);
-    fs::rename(&new, &file).map_err(|error| StartError::file("write", &file, error))?;
+    put(&new, &text).map_err(|error| StartError::file("write", &new, error))?;
+    if !file.exists() {
+        // The first of two.
+        fs::rename(&new, &file).map_err(|error| StartError::file("write", &file, error))?;
+        put(&new, &text).map_err(|error| StartError::file("write", &new, error))?;
+    } else {
+        exchange(&new, &file).map_err(|error| StartError::file("write", &file, error))?;
+    }
     sync_directory(path).map_err(|error| StartError::file("sync", path, error))
+}
+
+/// Writes a file over, durably; makes it if it is missing.
+fn put(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)?;
+    file.sync_all()
+}
+
+/// Makes two files change names; where the file system can not, the first one takes the name of the second, which is gone.
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::rename(one, other),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes the entries of a directory durable.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tidelog_core::id::NodeId;
 
@@ -240,6 +240,18 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// What is full, how much is needed and how much there is, and what is to be done.
+pub(crate) fn no_room(directory: Option<&Path>, needed: u64, free: Option<u64>, starting: bool) -> String {
+    let place = directory.map_or_else(String::new, |directory| format!(" of {}", directory.display()));
+    let free = free.map_or_else(|| "it is not known how many are free".to_owned(), |free| format!("{free} are free"));
+    let (to, then) = if starting {
+        (" to start", "make room, and the node goes on by itself")
+    } else {
+        ("", "reads are served and topics can be deleted, writes are refused until there is room")
+    };
+    format!("the disk{place} is full: {needed} bytes more are needed{to}, {free}: {then}")
+}
 
 /// The host part of an address, as it stands in front of a port.
 struct Host(SocketAddr);

@@ -41,6 +41,8 @@ pub mod cli;
 #[cfg(not(madsim))]
 mod host;
 #[cfg(not(madsim))]
+mod porch;
+#[cfg(not(madsim))]
 pub mod server;
 
 #[cfg(madsim)]

@@ -90,3 +90,7 @@ pub const PEER_INBOX_BYTES_MAX: u32 = 256 * 1024 * 1024;
 pub const PEER_FRAME_BYTES_AHEAD: usize = 1024 * 1024;
 /// How long the last envelopes have to leave when the node stops.
 pub const PEER_FAREWELL_MAX: Duration = Duration::from_millis(900);
+/// How often a node looks whether a full disk has room for its first files.
+pub const ROOM_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often it says that it waits for that.
+pub const ROOM_TOLD_EVERY: Duration = Duration::from_secs(10);

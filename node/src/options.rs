@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tidelog_core::broker::{Boot, Config, Settings};
 use tidelog_core::id::{DirectoryId, NodeId};
 use tidelog_core::mutants::Mutants;
+use tracing::warn;
 
 use crate::cluster::Cluster;
 use crate::error::StartError;
@@ -126,13 +127,17 @@ impl Options {
         }
     }
 
-    /// Begins the recording, if there is to be one.
+    /// Begins the recording, if there is to be one. A disk without room for it keeps no node from starting.
     pub(crate) fn recorder(&self, config: &Config, boot: &Boot) -> Result<Option<Recorder>, StartError> {
-        let begun = self.record.as_deref().map(|file| {
-            let begun = Recorder::create(file, config, boot);
-            begun.map_err(|error| StartError::NoRecording { file: file.to_owned(), error })
-        });
-        begun.transpose()
+        let Some(file) = self.record.as_deref() else { return Ok(None) };
+        match Recorder::create(file, config, boot) {
+            Ok(recorder) => Ok(Some(recorder)),
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                warn!(file = %file.display(), "nothing is recorded: its disk is full");
+                Ok(None)
+            }
+            Err(error) => Err(StartError::NoRecording { file: file.to_owned(), error }),
+        }
     }
 
     /// Where to listen for other brokers; nowhere if there are none.

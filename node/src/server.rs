@@ -31,6 +31,7 @@ use crate::limits::{FAREWELL_MAX, FRAMES_BYTES_MAX, INBOX_BYTES_MAX, PEER_INBOX_
 use crate::net::Port;
 use crate::options::{Advertise, Options, resolve};
 use crate::peer;
+use crate::porch::Porch;
 use crate::shares::Shares;
 use crate::shell::{Bounds, Doors, Shell};
 
@@ -81,7 +82,9 @@ pub fn start_with<M: Machine>(
     let admin_address = admin.as_ref().map(local_address);
     let peer_socket = options.listen_for_peers()?.map(|listen| bind("--peer-listen", &listen)).transpose()?;
     let peer_address = peer_socket.as_ref().map(local_address);
-    let directory = DataDir::open(&options.data_dir, options.node)?;
+    let mut porch = Porch::default();
+    let directory =
+        DataDir::open_when_there_is_room(&options.data_dir, options.node, |why| porch.wait(admin.as_ref(), why))?;
 
     let threads = |error| StartError::file("start threads for", directory.path(), error);
     let (inbox, messages) = Inbox::new(options.record.is_some());
@@ -94,6 +97,7 @@ pub fn start_with<M: Machine>(
     let (peers, links) = peer::ways(options.node, directory.directory(), options.cluster.as_ref());
     let (opener, opening) = oneshot::channel();
     let mut driver = Driver::new(machine, peers, disk, compute, opener);
+    driver.keeps(directory.path());
     if let Some(recorder) = recorder {
         driver.record(recorder);
     }

@@ -44,6 +44,8 @@ struct Came {
     request: RequestId,
     batch: Sent,
     refused: Option<ErrorCode>,
+    /// It will never be taken: whatever comes behind it has a gap.
+    lost: bool,
 }
 
 /// One connection.
@@ -60,8 +62,8 @@ impl Line {
         if run.len() > RUN_MAX || run.last().is_some_and(|last| !batch.follows(last.batch)) {
             run.clear();
         }
-        run.push(Came { request, batch, refused: None });
-        let settled = |came: &&Came| came.refused.is_none() && !self.open.contains_key(&came.request);
+        run.push(Came { request, batch, refused: None, lost: false });
+        let settled = |came: &&Came| came.refused.is_none() && !came.lost && !self.open.contains_key(&came.request);
         let settled = run.iter().take_while(settled).count();
         run.drain(..settled.min(run.len() - 1));
     }
@@ -75,6 +77,11 @@ impl Line {
             run[at].refused = Some(error);
         }
         if error != ErrorCode::OutOfOrderSequenceNumber {
+            let taken = [ErrorCode::None, ErrorCode::DuplicateSequenceNumber].contains(&error);
+            run[at].lost = !error.is_retriable() && !taken;
+            return None;
+        }
+        if run[..at].iter().any(|came| came.lost) {
             return None;
         }
         let (first, why) = run.iter().enumerate().find_map(|(first, came)| Some((first, came.refused?)))?;

@@ -65,6 +65,16 @@ fn the_second_is_early_because_of_the_first() {
     }
 }
 
+/// What is never taken leaves a gap, whatever is sent again before it.
+#[test]
+fn one_that_is_refused_for_good_leaves_a_gap() {
+    let mut talk = Talk::new();
+    talk.told(sent(0, 1), ErrorCode::RequestTimedOut);
+    talk.told(sent(0, 2), ErrorCode::InvalidTimestamp);
+    talk.told(sent(0, 3), EARLY);
+    talk.breaks(&[]);
+}
+
 #[test]
 fn sequences_go_round() {
     let mut talk = Talk::new();

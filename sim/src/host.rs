@@ -53,6 +53,11 @@ pub(crate) struct Host {
     pub(crate) failed: Option<u64>,
     /// Until then the disk has no space left.
     pub(crate) full_until: u64,
+    /// When the process was started last, and the last life that has recovered.
+    pub(crate) booted_at: u64,
+    pub(crate) started: u64,
+    /// Its broker ran on this disk for a while when it had room: from then on it can be started on a full one.
+    pub(crate) prepared: bool,
     /// The process was asked to stop, and is started again so long after it did.
     pub(crate) stop_asked: Option<u64>,
     /// A bit of its disk has flipped.
@@ -141,6 +146,9 @@ impl Host {
             fail_beside: false,
             failed: None,
             full_until: 0,
+            booted_at: 0,
+            started: 0,
+            prepared: false,
             stop_asked: None,
             rotten: false,
             healed: false,
@@ -158,6 +166,7 @@ impl Host {
     pub(crate) fn boot(&mut self, now: u64) -> &mut Process {
         self.life += 1;
         self.boots += 1;
+        self.booted_at = now;
         let at = u64::from(self.place);
         let boot =
             Boot { counter: self.boots, seed: Rng::stream(self.seed, &[streams::BOOT, at, self.life]).next_u64() };
@@ -187,7 +196,15 @@ impl Host {
         self.wiped += 1;
         self.boots = 0;
         self.member = false;
+        self.prepared = false;
         self.config.directory = directory(self.seed, self.place + 1, self.wiped);
+    }
+
+    /// Whether it has been running since a moment, with nothing wrong with its disk or its process but want of space.
+    pub(crate) fn is_well_since(&self, at: u64) -> bool {
+        let sound = !self.rotten && !self.lost && self.fail_next.is_none() && self.failed.is_none();
+        let steady = self.stalled_until <= at && self.paused_until <= at;
+        self.process.is_some() && self.booted_at <= at && sound && steady
     }
 
     /// The process of this incarnation, if it still lives.

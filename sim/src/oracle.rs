@@ -319,16 +319,12 @@ impl Oracle {
     }
 
     /// A broker is asked; it promises to have asked others within `promise` microseconds.
-    pub(crate) fn due(
-        &mut self,
-        now: u64,
-        (node, conn): (NodeId, ConnId),
-        id: RequestId,
-        request: &Request,
-        promise: u64,
-    ) {
-        if let Some(allowed) = due::allowed(request, promise) {
-            self.due.asked(now, node, conn, id, allowed);
+    pub(crate) fn due(&mut self, now: u64, line: (NodeId, ConnId), id: RequestId, request: &Request, promise: u64) {
+        let allowed = due::allowed(request, promise);
+        if due::is_answered(request) {
+            self.due.asked(now, line, id, allowed);
+        } else {
+            self.due.told(now, line, allowed);
         }
     }
 
@@ -383,6 +379,21 @@ impl Oracle {
             sentence: format!("{seconds} s after every fault was healed, {what}"),
             evidence: Vec::new(),
             about: Vec::new(),
+            around: None,
+        };
+        self.findings.push((Verdict::Liveness, finding));
+    }
+
+    /// A broker was started on a full disk, and does not do what needs no room.
+    pub(crate) fn waits_for_room(&mut self, node: u32, what: &str, millis: u64) {
+        let finding = Finding {
+            property: "full-start".to_owned(),
+            sentence: format!(
+                "broker {node} was started on a full disk, on which it had run before, and after {millis} ms {what}: nobody reads \
+                 from it, and nobody can delete a topic to make room"
+            ),
+            evidence: Vec::new(),
+            about: vec![format!("broker {node} ")],
             around: None,
         };
         self.findings.push((Verdict::Liveness, finding));

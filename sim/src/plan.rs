@@ -85,6 +85,9 @@ pub enum Fault {
     Rolling { down: u64, gap: u64 },
     /// The disk of `target` has no space left for `lasts`.
     Full { target: Target, lasts: u64 },
+    /// The disk of `target` has no space left for `lasts`, and meanwhile its broker is killed `times` times, at even intervals
+    /// from now on, and started again `down` later.
+    FullStart { target: Target, down: u64, lasts: u64, times: u32 },
     /// The monotonic clock of `target` leaps ahead by `millis`.
     Leap { target: Target, millis: u64 },
     /// The broker of `target` is killed, and something on its disk is damaged before it starts again after `down`.
@@ -128,6 +131,7 @@ impl Fault {
             Fault::Stop { .. } => "stop",
             Fault::Rolling { .. } => "rolling_restart",
             Fault::Full { .. } => "disk_full",
+            Fault::FullStart { .. } => "full_start",
             Fault::Leap { .. } => "clock_leap",
             Fault::Rot { .. } => "bit_rot",
             Fault::ClientKill { .. } => "client_kill",
@@ -191,6 +195,13 @@ impl fmt::Display for Fault {
                 write!(f, "all brokers are restarted in turn, each back after {} ms", ms(down))
             }
             Fault::Full { target, lasts } => write!(f, "the disk of {target} is full for {} ms", ms(lasts)),
+            Fault::FullStart { target, down, lasts, times } => {
+                let (lasts, down) = (ms(lasts), ms(down));
+                write!(
+                    f,
+                    "the disk of {target} is full for {lasts} ms, in which it is killed {times}x, back after {down} ms"
+                )
+            }
             Fault::Leap { target, millis } => write!(f, "the monotonic clock of {target} leaps ahead by {millis} ms"),
             Fault::Rot { target, what, down } => {
                 write!(f, "{target} is killed, and its {what:?} is damaged before it is back after {} ms", ms(down))
@@ -261,6 +272,7 @@ impl Plan {
         draw_early(scenario, &mut faults);
         draw_founding(scenario, &mut faults);
         draw_more_rot(scenario, &mut faults);
+        draw_full_starts(scenario, &mut faults);
         faults.sort_by_key(|timed| timed.at);
         Self { faults }
     }
@@ -318,6 +330,31 @@ fn draw_more_rot(scenario: &Scenario, faults: &mut Vec<Timed>) {
         };
         let down = rng.between(20_000, SECOND);
         faults.push(Timed { at, fault: Fault::Rot { target: target(scenario, &mut rng), what, down } });
+    }
+}
+
+/// Starts on full disks: the first of a broker's life among them.
+fn draw_full_starts(scenario: &Scenario, faults: &mut Vec<Timed>) {
+    if scenario.full_starts == 0 {
+        return;
+    }
+    let mut rng = Rng::stream(scenario.seed, &[streams::FULL_START_PLAN]);
+    if rng.per_mille(300) {
+        let target = Target::Node(rng.between(1, u64::from(scenario.brokers)) as u32);
+        let lasts = rng.between(300_000, 6 * SECOND);
+        let times = rng.between(1, 3) as u32;
+        faults
+            .push(Timed { at: 0, fault: Fault::FullStart { target, down: rng.between(5_000, 500_000), lasts, times } });
+    }
+    for _ in 0..(scenario.full_starts * (scenario.chaos / SECOND) / 100).max(1) {
+        let at = rng.between(4 * SECOND, scenario.chaos - 2 * SECOND);
+        let fault = Fault::FullStart {
+            target: target(scenario, &mut rng),
+            down: rng.between(5_000, 1_500_000),
+            lasts: rng.between(2 * SECOND, 16 * SECOND),
+            times: rng.between(1, 3) as u32,
+        };
+        faults.push(Timed { at, fault });
     }
 }
 

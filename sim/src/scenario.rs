@@ -63,6 +63,9 @@ pub struct Scenario {
     /// What happens after the heal, before everything is read.
     #[serde(default)]
     pub ending: Vec<Act>,
+    /// How often, per hundred simulated seconds, a disk is full while its broker is killed and started again.
+    #[serde(default)]
+    pub full_starts: u64,
 }
 
 /// A topic.
@@ -250,8 +253,13 @@ impl Scenario {
             held: 0,
             patience: Patience::default(),
             ending: Vec::new(),
+            full_starts: 0,
         };
         scenario.more_damage();
+        let mut full = Rng::stream(seed, &[streams::FULL_STARTS]);
+        if full.per_mille(400) {
+            scenario.full_starts = full.between(2, 6);
+        }
         let lossless = scenario.rates.rot == 0 && scenario.rates.wipe == 0;
         if lossless && start.per_mille(120) {
             // The others only listen to the controller, once they are admitted.

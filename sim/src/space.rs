@@ -11,9 +11,14 @@ use tidelog_core::id::{FileId, FileKind};
 use crate::scenario::SECOND;
 
 /// Formation files have one record of a few hundred bytes.
-const WORD_BYTES_MAX: u64 = 1024;
-/// Files that a journal may have beside those it needs, while it works: one being opened, one let go of by that, one to turn to.
-const JOURNAL_FILES_BESIDE: u64 = 3;
+const WORD_BYTES_MAX: u64 = 4096;
+/// Which are written by turns.
+const WORDS: usize = 2;
+/// Files that a journal may have beside those it needs, while it works: one being opened, one let go of by that, one to turn to, the
+/// spares, and those that have become too short for that.
+const JOURNAL_FILES_BESIDE: u64 = 3 + 2 * SPARES;
+/// Short ones that are kept for starts.
+const SPARES: u64 = 2;
 
 /// After so long, in microseconds, a broker whose disk is quick has shortened what its start found too long.
 pub(crate) const SETTLED: u64 = 3 * SECOND;
@@ -57,11 +62,14 @@ pub(crate) fn of_resting_journal(lengths: &Lengths, held: &Space, settings: &Set
     let (count, bytes, longest) = files.fold((0, 0, 0), |(count, bytes, longest): (u64, u64, u64), (_, len)| {
         (count + 1, bytes + len, longest.max(len))
     });
-    if count > held.journal_files + 1 {
-        return Some(format!("its journal needs {} files and one to turn to, and has {count}", held.journal_files));
+    if count > held.journal_files + SPARES + 1 {
+        return Some(format!(
+            "its journal needs {} files, {SPARES} spares and one to turn to, and has {count}",
+            held.journal_files
+        ));
     }
-    // A large block makes a large file.
-    let most = settings.journal_rest_bytes.max(2 * longest);
+    // A large block makes a large file, and many groups make long spares.
+    let most = settings.journal_rest_bytes.max(2 * longest) + SPARES * settings.journal_file_bytes / 4;
     (bytes > most).then(|| format!("its journal rests, and takes {bytes} bytes of at most {most}"))
 }
 
@@ -75,7 +83,7 @@ pub(crate) fn of_busy_journal(lengths: &Lengths, needed: u64) -> Option<String> 
 /// What is wrong with the files of a formation that has nothing to write.
 pub(crate) fn of_words(lengths: &Lengths) -> Option<String> {
     let files: Vec<(FileId, u64)> = of_kind(lengths, FileKind::Formation).collect();
-    if files.len() > 1 {
+    if files.len() > WORDS {
         return Some(format!("what it is in its cluster stands in {} files", files.len()));
     }
     let (file, len) = files.into_iter().find(|(_, len)| *len > WORD_BYTES_MAX)?;

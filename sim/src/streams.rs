@@ -46,6 +46,10 @@ pub(crate) const ALONE: u64 = 32;
 pub(crate) const ACTORS: u64 = 33;
 /// Disks that are slow while a topic is deleted: `[SLOW_DELETION]`.
 pub(crate) const SLOW_DELETION: u64 = 34;
+/// How often disks are full when brokers start.
+pub(crate) const FULL_STARTS: u64 = 23;
+/// When, and for how long: `[FULL_START_PLAN]`.
+pub(crate) const FULL_START_PLAN: u64 = 24;
 /// Power losses while a formation file is written: `[WORD]`.
 pub(crate) const WORD: u64 = 16;
 /// Which producers leave out sequences: `[SKIPS]`; and where: `[SKIPS, client]`.

@@ -205,6 +205,7 @@ pub(crate) fn event(digest: &mut Digest, event: &Event) {
             words(&[13]);
             digest.bytes(text.as_bytes());
         }
+        Event::NoRoom { needed, starting } => words(&[18, *needed, u64::from(*starting)]),
         Event::Progress(text) => {
             words(&[17]);
             digest.bytes(text.as_bytes());

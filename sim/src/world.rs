@@ -7,6 +7,7 @@ mod brokers;
 mod clients;
 mod epilogue;
 mod finish;
+mod full;
 mod hoard;
 mod strike;
 mod trial;
@@ -74,6 +75,8 @@ enum Happening {
     Stop { place: u32, down: u64 },
     Ambush { place: u32, life: u64 },
     Trial { place: u32, left: u64 },
+    FullKill { place: u32, down: u64 },
+    FullCheck { place: u32, life: u64 },
     ClientBack { client: u32, life: u64 },
     Heal,
     Check,
@@ -128,6 +131,8 @@ pub struct World {
     wires: BTreeMap<u64, Wire>,
     next_wire: u64,
     next_fault: u64,
+    /// Until then links between brokers suffer from faults.
+    rough_until: u64,
     nemesis: Rng,
     ambusher: Rng,
     word_rng: Rng,
@@ -174,6 +179,7 @@ impl World {
             wires: BTreeMap::new(),
             next_wire: 1,
             next_fault: 1,
+            rough_until: 0,
             nemesis: Rng::stream(seed, &[streams::NEMESIS]),
             ambusher: Rng::stream(seed, &[streams::AMBUSH]),
             word_rng: Rng::stream(seed, &[streams::WORD]),
@@ -290,6 +296,8 @@ impl World {
             Happening::Stop { place, down } => self.ask_to_stop(place, down),
             Happening::Ambush { place, life } => self.ambush(place, life),
             Happening::Trial { place, left } => self.trial(place, left),
+            Happening::FullKill { place, down } => self.full_kill(place, down),
+            Happening::FullCheck { place, life } => self.full_check(place, life),
             Happening::ClientBack { client, life } => self.client_back(client, life),
             Happening::Heal => self.heal(),
             Happening::Check => self.check_progress(),

@@ -51,6 +51,9 @@ impl Broker {
             }
         }
         let Some(formation) = &mut self.formation else { return };
+        if let Some(journal) = &self.journal {
+            formation.journal_opened(journal.opened());
+        }
         formation.tick(self.now.mono);
         let (reports, sends) = (formation.reports(), formation.sends());
         let from = self.config.node;
@@ -62,6 +65,7 @@ impl Broker {
             match report {
                 Report::Chartered(charter, role) => self.chartered(charter, role, out),
                 Report::Note(what) => out.event(Event::Note(what)),
+                Report::NoRoom { needed } => self.no_room(needed, out),
                 Report::Sometimes(mark) => out.event(Event::Sometimes(mark)),
                 Report::Opened if matches!(self.phase, Phase::Recovering) => self.start_if_restored(out),
                 Report::Opened => {}

@@ -222,6 +222,8 @@ pub struct Broker {
     journal_full: bool,
     /// When the disk was last seen to be full, if operators were told so and not yet that it is no longer.
     disk_full: Option<Instant>,
+    /// How many bytes it was asked for last.
+    room_needed: u64,
     /// It was ready once in this life.
     caught_up: bool,
     /// The operator wants the broker to end: by then at the latest.
@@ -314,6 +316,7 @@ impl Broker {
             admin_changed: false,
             journal_full: false,
             disk_full: None,
+            room_needed: 0,
             caught_up: false,
             stopping: None,
             wake_at: None,
@@ -638,6 +641,9 @@ impl Broker {
 
     fn waits_for(&self) -> String {
         if !matches!(self.phase, Phase::Running) {
+            if self.disk_full.is_some() {
+                return format!("room on the disk: {} bytes are needed to start", self.room_needed);
+            }
             let forming = self.formation.as_ref().map(Formation::waits_for).filter(|what| !what.is_empty());
             return forming.unwrap_or_else(|| "recovery from the disk".into());
         }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Broker;
 use super::replica::Replica;
+use super::{Broker, Phase};
 use crate::effect::Effects;
 use crate::event::Event;
 use crate::id::{ConnId, GroupId};
@@ -77,8 +77,9 @@ impl Broker {
         let unmarked = pressure.checkpointing > 0 && journal.files_needed() >= files_busy;
         let full = pressure.full > 0 || self.journal_full || journal.is_full();
         let holding = (unwritten || unmarked) && !full;
+        let refused = journal.refused();
         if full {
-            self.no_room(out);
+            self.no_room(refused, out);
         } else if self.disk_full.is_some_and(|seen| seen + ROOM_AFTER <= self.now.mono) {
             self.disk_full = None;
             out.event(Event::Progress("there is room on the disk again".into()));
@@ -89,10 +90,14 @@ impl Broker {
         self.pressure.holding = holding;
     }
 
-    /// The disk is full: operators are told once, and again only after there was room.
-    pub(super) fn no_room(&mut self, out: &mut Effects) {
+    /// The disk is full, and was asked for so many bytes: operators are told once, and again only after there was room.
+    pub(super) fn no_room(&mut self, needed: u64, out: &mut Effects) {
+        if needed > 0 {
+            self.room_needed = needed;
+        }
         if self.disk_full.replace(self.now.mono).is_none() {
-            out.event(Event::Note("the disk is full: writes are refused until there is room".into()));
+            let starting = !matches!(self.phase, Phase::Running);
+            out.event(Event::NoRoom { needed: self.room_needed, starting });
         }
     }
 

@@ -67,12 +67,12 @@ impl Broker {
                 }
                 journal::Done::Foreign(what) => return self.halt(Halt::Foreign(what), out),
                 journal::Done::Failed(what) => return self.halt(Halt::DiskFailed(what), out),
-                journal::Done::Full => {
+                journal::Done::Full { needed } => {
                     self.journal_full = true;
                     if !matches!(self.phase, Phase::Running) {
                         self.next_tick = self.now.mono + self.config.settings.tick;
                     }
-                    self.no_room(out);
+                    self.no_room(needed, out);
                 }
             }
         }
@@ -98,8 +98,6 @@ impl Broker {
                 Err(what) => return self.halt(Halt::Corrupt(what), out),
             }
         }
-        let newest = self.journal().opened();
-        self.formation().journal_opened(newest);
     }
 
     /// Which replica of the controller it is, if it is one.
@@ -218,6 +216,8 @@ impl Broker {
         let Role::Member(replica) = *role else { unreachable!("an observer opens no journal") };
         self.start_replica(GroupId::CONTROLLER, replica, members, TopicConfig::default(), ProducerId(0), out);
         self.phase = Phase::Running;
+        // Whoever runs on a full disk is told of that anew.
+        self.disk_full = None;
         self.next_tick = self.now.mono + self.config.settings.tick;
         self.next_look = self.now.mono + self.config.settings.journal_look_every;
         self.reconcile(out);

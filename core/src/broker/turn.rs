@@ -15,7 +15,7 @@ use crate::kafka::ErrorCode;
 use crate::limits::{ENVELOPE_PAYLOAD_BYTES_MAX, STRANGE_ROUTES_MAX};
 use crate::log;
 use crate::mutants::Mutant;
-use crate::peer::Envelope;
+use crate::peer::{Envelope, GroupMessage};
 use crate::raft::{Output, Refused, Token};
 
 impl Broker {
@@ -40,7 +40,7 @@ impl Broker {
                 self.touched.insert(*group);
                 self.thirsty.insert(*group);
             }
-            if std::mem::take(&mut self.journal_full) {
+            if std::mem::take(&mut self.journal_full) || self.journal().is_full() {
                 self.journal().retry();
             }
             self.copy_tick(out);
@@ -266,7 +266,8 @@ impl Broker {
             return;
         };
         self.thirsty.insert(group);
-        for done in log.done(tag, result) {
+        let (done, refused) = (log.done(tag, result), log.refused());
+        for done in done {
             match done {
                 log::Done::Read(read, result) => self.log_read(group, read, result, out),
                 log::Done::Lookup(read, result) => self.log_looked_up(group, read, result, out),
@@ -281,7 +282,7 @@ impl Broker {
                 log::Done::Restored { extra } => self.restored(group, extra, out),
                 log::Done::Failed(error) => return self.halt(Halt::DiskFailed(format!("{error:?}")), out),
                 log::Done::Corrupt(what) => self.state_lost(group, what, out),
-                log::Done::Full => self.no_room(out),
+                log::Done::Full => self.no_room(refused, out),
             }
         }
     }
@@ -291,8 +292,6 @@ impl Broker {
         let running = matches!(self.phase, Phase::Running);
         if running {
             self.relieve_journal(out);
-            let opened = self.journal().opened();
-            self.formation().journal_opened(opened);
         }
         self.serve_pulls();
         self.trim_windows();
@@ -363,6 +362,7 @@ impl Broker {
                 self.thirsty.insert(group);
             } else if let Some(parked) = self.parked.get_mut(&group)
                 && parked.carrying.is_none_or(|ticket| ticket <= journal.durable())
+                && !journal.is_full()
             {
                 // Nobody claims it, so nothing of it moves: what the journal still needs is in memory.
                 parked.carrying = Some(journal.carry(group, parked.entries.clone()));
@@ -383,7 +383,8 @@ impl Broker {
         };
         let bytes: u64 = standing.iter().map(|group| self.replicas[group].carried_bytes()).sum();
         self.not_carried_at = (bytes > room / 2).then_some(needed);
-        if self.not_carried_at.is_none() {
+        // What is carried takes room before it gives any back.
+        if self.not_carried_at.is_none() && journal.takes(bytes) {
             for group in standing {
                 self.replicas.get_mut(&group).expect("it stands").carry(journal, out);
             }
@@ -453,6 +454,13 @@ impl Broker {
         self.admin_changed = true;
     }
 
+    /// Whether entries of a partition do as if they had been lost: on a full disk there is room for elections and commands only.
+    fn has_no_room_for(&self, message: &GroupMessage) -> bool {
+        let bytes = message.raft.entries.iter().map(|entry| entry.data.len() as u64).sum();
+        let takes = self.journal.as_ref().is_none_or(|journal| journal.takes(bytes));
+        message.group != GroupId::CONTROLLER && bytes > 0 && !takes
+    }
+
     /// Something another broker said.
     pub(super) fn peer(&mut self, from: NodeId, mut envelope: Envelope, out: &mut Effects) {
         if !self.is_ours(from, &mut envelope, out) {
@@ -477,6 +485,9 @@ impl Broker {
         }
         for message in envelope.messages {
             let group = message.group;
+            if self.has_no_room_for(&message) {
+                continue;
+            }
             if let Some(replica) = self.replicas.get_mut(&group) {
                 if replica.declines(&message.raft, self.config.settings.window_bytes) {
                     continue;

@@ -13,6 +13,9 @@
 //! Sans everything else: it knows files by id and brokers by number. Does not know how an observer is
 //! admitted (the controller does). A charter that the medium lost before the journal was opened counts as an empty disk.
 //!
+//! Its words take room once, when the disk is young: two files are written by turns, so that whoever starts on a full disk can say
+//! what it has to.
+//!
 //! Beside a member's charter stands how far its journal was opened, so that one that vanishes is missed. A member whose
 //! journal lost what it promised in the controller group asks like an observer, and becomes another replica of it.
 
@@ -24,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use message::Message;
 pub(crate) use message::Wire;
-pub use record::{Charter, NoRecord, Pledge, RECORD_BYTES_MAX, RECORD_VERSION, Record, Role, Seat};
+pub use record::{Charter, NoRecord, Pledge, RECORD_BYTES_MAX, RECORD_VERSION, Record, Role, Seat, Written};
 
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Halt};
 use crate::id::{ClusterId, DirectoryId, FileId, FileIds, FileKind, NodeId};
@@ -59,6 +62,11 @@ pub enum Report {
     Chartered(Charter, Role),
     /// Something an operator should read.
     Note(String),
+    /// The disk has no room for what is to be written. It is tried again.
+    NoRoom {
+        /// How many bytes are needed.
+        needed: u64,
+    },
     /// A rare situation, named in [`crate::marks`].
     Sometimes(&'static str),
     /// It is durable that the journal was opened so far as was said last.
@@ -98,28 +106,50 @@ pub struct Applicant {
 const TAG_TASK: u64 = 0;
 const TAG_REMOVE: u64 = 1;
 
+/// How long a file for records is made, if no record is longer.
+const SLOT_BYTES: u64 = 4096;
+
+/// A file for records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Slot {
+    file: FileId,
+    len: u64,
+    /// Whether this life knows that so much is durably its.
+    sure: bool,
+}
+
 /// What the disk is asked for, one thing after the other.
 #[derive(Debug)]
 enum Task {
     Idle,
-    /// Reads the files, the newest last in the list, until one holds a record.
+    /// Reads the files, the last one in the list first.
     Reading {
         left: Vec<(FileId, u64)>,
+        found: Option<(Slot, Written)>,
     },
     /// Makes durable what was read: an earlier life may have been killed before its write was.
     Keeping {
         record: Record,
-        file: FileId,
+        slot: Slot,
         synced: bool,
     },
-    /// Writes a record into a file of its own.
+    /// Writes a record, once there is a file for it, and one for the next.
     Writing {
         record: Record,
         opened: u64,
-        file: Option<FileId>,
-        allocated: bool,
+        /// What is asked for, if anything is.
+        step: Option<Step>,
     },
     Stopped,
+}
+
+/// A step on the way to a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// The file gets this length.
+    Allocate(FileId, u64),
+    /// The record is written into the file.
+    Write(FileId),
 }
 
 /// What a founder was told by a listed voter.
@@ -139,7 +169,11 @@ pub struct Formation {
     setup: Setup,
     /// What is durable and counts.
     record: Option<Record>,
-    file: Option<FileId>,
+    /// Where that stands, and its number.
+    slot: Option<Slot>,
+    number: u64,
+    /// Where the next one may be written.
+    slots: Vec<Slot>,
     /// How far the journal was opened: what is durable of that, and what is to be.
     opened: u64,
     opened_now: u64,
@@ -170,7 +204,6 @@ pub struct Formation {
     next_say: Instant,
     /// When the word about the journal may be tried again.
     next_word: Instant,
-    disk_full: bool,
 }
 
 impl Formation {
@@ -185,7 +218,9 @@ impl Formation {
         let mut formation = Self {
             setup,
             record: None,
-            file: None,
+            slot: None,
+            number: 0,
+            slots: Vec::new(),
             opened: 0,
             opened_now: 0,
             renews: 0,
@@ -205,23 +240,41 @@ impl Formation {
             reports: Vec::new(),
             next_say: Instant::default(),
             next_word: Instant::default(),
-            disk_full: false,
         };
-        formation.read_next(files);
+        formation.read_next(files, None);
         formation
     }
 
     /// What it wants of the disk.
     pub fn commands(&mut self, ids: &mut FileIds, commands: &mut Vec<(u64, DiskCommand)>) {
-        if let Task::Writing { record, opened, file: file @ None, .. } = &mut self.task {
-            let id = *file.insert(ids.mint(FileKind::Formation));
-            let len = record.encode(self.setup.directory, *opened).len() as u64;
-            self.wanted = Some(DiskCommand::Allocate { file: id, len });
-        }
+        self.write_on(ids);
         commands.extend(self.wanted.take().map(|command| (TAG_TASK, command)));
         if matches!(self.task, Task::Idle) {
             commands.extend(self.stale.drain(..).map(|file| (TAG_REMOVE, DiskCommand::Remove { file })));
         }
+    }
+
+    /// The next step of writing a record: two files are there before the first is written.
+    fn write_on(&mut self, ids: &mut FileIds) {
+        let Task::Writing { record, opened, step: step @ None } = &mut self.task else { return };
+        let bytes = record.encode(self.setup.directory, *opened, self.number + 1);
+        let len = SLOT_BYTES.max(bytes.len() as u64);
+        let wanted = if self.slot.is_none() { 2 } else { 1 };
+        let unfit = self.slots.iter().find(|slot| !slot.sure || slot.len < len).copied();
+        if unfit.is_none() && self.slots.len() >= wanted {
+            let file = self.slots.first().expect("one is wanted at least").file;
+            *step = Some(Step::Write(file));
+            self.wanted = Some(DiskCommand::Write { file, at: 0, bytes: vec![bytes], durable: true, cold: false });
+            return;
+        }
+        let slot = unfit.unwrap_or_else(|| {
+            let slot = Slot { file: ids.mint(FileKind::Formation), len: 0, sure: false };
+            self.slots.push(slot);
+            slot
+        });
+        let len = len.max(slot.len);
+        *step = Some(Step::Allocate(slot.file, len));
+        self.wanted = Some(DiskCommand::Allocate { file: slot.file, len });
     }
 
     /// What it wants said to other brokers.
@@ -243,69 +296,82 @@ impl Formation {
             return;
         }
         match (std::mem::replace(&mut self.task, Task::Idle), result) {
-            (Task::Reading { mut left }, Ok(DiskOutput::Read(bytes))) => {
+            (Task::Reading { mut left, found }, Ok(DiskOutput::Read(bytes))) => {
                 let (file, len) = left.pop().expect("what is read is in the list");
-                self.judge(file, len, &bytes, left);
+                self.judge(Slot { file, len, sure: false }, &bytes, left, found);
             }
-            (Task::Keeping { record, file, synced: false }, Ok(_)) => {
-                self.wanted = Some(DiskCommand::Sync { files: vec![file] });
-                self.task = Task::Keeping { record, file, synced: true };
+            (Task::Keeping { record, slot, synced: false }, Ok(_)) => {
+                self.wanted = Some(DiskCommand::Sync { files: vec![slot.file] });
+                self.task = Task::Keeping { record, slot, synced: true };
             }
-            (Task::Keeping { record, file, synced: true }, Ok(_)) => {
-                self.file = Some(file);
+            (Task::Keeping { record, slot, synced: true }, Ok(_)) => {
+                self.slot = Some(Slot { sure: true, ..slot });
                 self.opened(Some(record));
             }
-            (Task::Writing { record, opened, file: Some(file), allocated: false }, Ok(_)) => {
-                let bytes = vec![record.encode(self.setup.directory, opened)];
-                self.wanted = Some(DiskCommand::Write { file, at: 0, bytes, durable: true, cold: false });
-                self.task = Task::Writing { record, opened, file: Some(file), allocated: true };
+            (Task::Writing { record, opened, step: Some(Step::Allocate(file, len)) }, Ok(_)) => {
+                if let Some(slot) = self.slots.iter_mut().find(|slot| slot.file == file) {
+                    *slot = Slot { file, len, sure: true };
+                }
+                self.task = Task::Writing { record, opened, step: None };
             }
-            (Task::Writing { record, opened, file: Some(file), allocated: true }, Ok(_)) => {
+            (Task::Writing { record, opened, step: Some(Step::Write(file)) }, Ok(_)) => {
                 self.wrote(record, opened, file);
             }
             // The same words will be said again, and then the disk may have room.
-            (Task::Writing { .. }, Err(DiskError::Full)) => {
-                if !std::mem::replace(&mut self.disk_full, true) {
-                    self.note("the disk is full: there is no room even for the cluster's charter".to_owned());
-                }
+            (Task::Writing { step: Some(Step::Allocate(file, len)), .. }, Err(DiskError::Full)) => {
+                let there = self.slots.iter().find(|slot| slot.file == file).map_or(0, |slot| slot.len);
+                self.reports.push(Report::NoRoom { needed: len - there });
             }
-            (Task::Writing { file: None, .. } | Task::Idle | Task::Stopped | Task::Reading { .. }, Ok(_)) => {
+            (Task::Writing { step: None, .. } | Task::Idle | Task::Stopped | Task::Reading { .. }, Ok(_)) => {
                 unreachable!("the disk does what it was asked")
             }
             (_, Err(error)) => self.stop(Halt::DiskFailed(format!("a formation file: {error:?}"))),
         }
     }
 
-    fn read_next(&mut self, left: Vec<(FileId, u64)>) {
-        match left.last() {
-            Some((file, len)) => {
-                self.wanted = Some(DiskCommand::Read { file: *file, at: 0, len: (*len).min(RECORD_BYTES_MAX) });
-                self.task = Task::Reading { left };
-            }
-            None => self.opened(None),
+    fn read_next(&mut self, left: Vec<(FileId, u64)>, found: Option<(Slot, Written)>) {
+        if let Some((file, len)) = left.last() {
+            self.wanted = Some(DiskCommand::Read { file: *file, at: 0, len: (*len).min(RECORD_BYTES_MAX) });
+            self.task = Task::Reading { left, found };
+            return;
         }
+        // One more is enough: the longest, which lacks least of what a record may need.
+        self.slots.sort_by_key(|slot| (slot.len, slot.file));
+        while self.slots.len() > 1 {
+            self.stale.push(self.slots.remove(0).file);
+        }
+        let Some((slot, written)) = found else { return self.opened(None) };
+        (self.opened, self.opened_now) = (written.opened, written.opened);
+        self.number = written.number;
+        self.wanted = Some(DiskCommand::Allocate { file: slot.file, len: slot.len });
+        self.task = Task::Keeping { record: written.record, slot, synced: false };
     }
 
-    fn judge(&mut self, file: FileId, len: u64, bytes: &[u8], left: Vec<(FileId, u64)>) {
+    fn judge(&mut self, slot: Slot, bytes: &[u8], left: Vec<(FileId, u64)>, mut found: Option<(Slot, Written)>) {
         match Record::decode(bytes) {
-            Ok((directory, ..)) if directory != self.setup.directory => {
+            Ok(Written { directory, .. }) if directory != self.setup.directory => {
                 let what =
                     format!("its charter was written for the directory {directory}: it was copied from elsewhere");
                 self.stop(Halt::Foreign(what));
             }
-            Ok((_, record, opened)) => {
-                (self.opened, self.opened_now) = (opened, opened);
-                self.stale.extend(left.into_iter().map(|(file, _)| file));
-                self.wanted = Some(DiskCommand::Allocate { file, len });
-                self.task = Task::Keeping { record, file, synced: false };
+            Ok(written) => {
+                // Files without numbers come in the order of their age.
+                if found.as_ref().is_none_or(|(_, newest)| newest.number < written.number) {
+                    self.slots.extend(found.replace((slot, written)).map(|(slot, _)| slot));
+                } else {
+                    self.slots.push(slot);
+                }
+                self.read_next(left, found);
             }
             Err(NoRecord::Torn) => {
-                self.reports.push(Report::Sometimes(crate::marks::FORMATION_TORN));
-                self.stale.push(file);
-                self.read_next(left);
+                if bytes.iter().any(|byte| *byte != 0) {
+                    self.reports.push(Report::Sometimes(crate::marks::FORMATION_TORN));
+                }
+                self.slots.push(slot);
+                self.read_next(left, found);
             }
             Err(NoRecord::Version(version)) => {
-                let what = format!("its charter has format {version}, this version reads {RECORD_VERSION}");
+                let what = format!("its charter has format {version}, this version reads up to {RECORD_VERSION}");
                 self.stop(Halt::Foreign(what));
             }
         }
@@ -357,10 +423,18 @@ impl Formation {
     }
 
     fn wrote(&mut self, record: Record, opened: u64, file: FileId) {
-        let before = self.file.replace(file);
-        self.stale.extend(before.filter(|_| !self.setup.mutants.planted(Mutant::OldWordsKept)));
+        let at =
+            self.slots.iter().position(|slot| slot.file == file).expect("what is written to is a file for records");
+        let slot = self.slots.remove(at);
+        self.slots.extend(self.slot.replace(slot));
+        if self.setup.mutants.planted(Mutant::WordWantsRoom) {
+            self.stale.extend(self.slots.drain(..).map(|slot| slot.file));
+        }
+        if self.setup.mutants.planted(Mutant::OldWordsKept) {
+            self.slots.clear();
+        }
+        self.number += 1;
         self.written += 1;
-        self.disk_full = false;
         if opened > self.opened {
             self.opened = opened;
             self.reports.push(Report::Opened);

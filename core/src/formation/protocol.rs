@@ -47,7 +47,7 @@ impl Formation {
             && let Some(record) = self.record.clone()
         {
             self.next_word = now + self.setup.every;
-            self.task = Task::Writing { record, opened: self.opened_now, file: None, allocated: false };
+            self.task = Task::Writing { record, opened: self.opened_now, step: None };
         }
     }
 
@@ -307,7 +307,7 @@ impl Formation {
     fn write(&mut self, record: Record) {
         assert!(self.asks(), "a member's record changes only when it asked");
         if self.idle() {
-            self.task = Task::Writing { record, opened: self.opened_now, file: None, allocated: false };
+            self.task = Task::Writing { record, opened: self.opened_now, step: None };
         }
     }
 

@@ -9,8 +9,11 @@ use prost::Message as _;
 use crate::id::{ClusterId, DirectoryId, NodeId, ReplicaId};
 use crate::limits::VOTERS_MAX;
 
-/// The version of the format of formation files.
-pub const RECORD_VERSION: u32 = 1;
+/// The newest version of the format of formation files. Since 2 they are numbered, and written by turns over the older of two
+/// files; those of 1 are as old as their files.
+pub const RECORD_VERSION: u32 = 2;
+/// The version of records without a number.
+const UNNUMBERED_VERSION: u32 = 1;
 /// The longest formation file that is looked at, in bytes.
 pub const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
@@ -145,6 +148,9 @@ pub(super) mod wire {
         /// The sequence of a journal file that is durable; zero before there is one.
         #[prost(uint64, tag = "5")]
         pub(super) opened: u64,
+        /// The highest of a directory counts; zero in records of older builds, of which the last file counts.
+        #[prost(uint64, tag = "6")]
+        pub(super) number: u64,
     }
 }
 
@@ -190,11 +196,24 @@ impl wire::Charter {
     }
 }
 
+/// What a formation file holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// The disk it was written for.
+    pub directory: DirectoryId,
+    /// The record.
+    pub record: Record,
+    /// How far the journal beside it was opened: the sequence of a file of it that is durable, zero before there is one. A
+    /// journal that ends earlier has lost something.
+    pub opened: u64,
+    /// Of the files of a directory the one with the highest number counts; zero in those of older builds.
+    pub number: u64,
+}
+
 impl Record {
-    /// The whole content of the file that keeps this record on this disk. `opened` is how far the journal beside it was opened:
-    /// the sequence of a file of it that is durable, zero before there is one. A journal that ends earlier has lost something.
-    pub fn encode(&self, directory: DirectoryId, opened: u64) -> Bytes {
-        let mut record = wire::Record { directory: copied(&directory.0), opened, ..wire::Record::default() };
+    /// The beginning of the file that keeps this record on this disk; what follows means nothing. See [`Written`].
+    pub fn encode(&self, directory: DirectoryId, opened: u64, number: u64) -> Bytes {
+        let mut record = wire::Record { directory: copied(&directory.0), opened, number, ..wire::Record::default() };
         match self {
             Self::Pledge(Pledge { founder }) => {
                 record.pledge = Some(wire::Pledge { founder: copied(&founder.0) });
@@ -209,7 +228,7 @@ impl Record {
         }
         let body = record.encode_to_vec();
         let mut covered = BytesMut::with_capacity(8 + body.len());
-        covered.put_u32(RECORD_VERSION);
+        covered.put_u32(if number > 0 { RECORD_VERSION } else { UNNUMBERED_VERSION });
         covered.put_u32(u32::try_from(body.len()).expect("a record is small"));
         covered.put_slice(&body);
         let mut file = BytesMut::with_capacity(HEAD_BYTES + body.len() + PADDING_BYTES);
@@ -221,8 +240,8 @@ impl Record {
         file.freeze()
     }
 
-    /// The record in a file, whose disk it was written for, and how far the journal was opened.
-    pub fn decode(file: &[u8]) -> Result<(DirectoryId, Self, u64), NoRecord> {
+    /// What a file holds.
+    pub fn decode(file: &[u8]) -> Result<Written, NoRecord> {
         let word = |at: usize| -> Result<u32, NoRecord> {
             let bytes = file.get(at..at + 4).ok_or(NoRecord::Torn)?;
             Ok(u32::from_be_bytes(bytes.try_into().expect("four bytes")))
@@ -236,13 +255,13 @@ impl Record {
         if crc32c::crc32c(covered) != crc {
             return Err(NoRecord::Torn);
         }
-        if version != RECORD_VERSION {
+        if !(UNNUMBERED_VERSION..=RECORD_VERSION).contains(&version) {
             return Err(NoRecord::Version(version));
         }
         Self::parse(&file[HEAD_BYTES..end]).ok_or(NoRecord::Torn)
     }
 
-    fn parse(body: &[u8]) -> Option<(DirectoryId, Self, u64)> {
+    fn parse(body: &[u8]) -> Option<Written> {
         let record = wire::Record::decode(body).ok()?;
         let directory = DirectoryId(uuid(&record.directory)?);
         let parsed = match (record.pledge, record.charter) {
@@ -256,6 +275,6 @@ impl Record {
             }
             (Some(_), Some(_)) | (None, None) => return None,
         };
-        Some((directory, parsed, record.opened))
+        Some(Written { directory, record: parsed, opened: record.opened, number: record.number })
     }
 }

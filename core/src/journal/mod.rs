@@ -187,7 +187,10 @@ pub enum Done {
     Failed(String),
     /// The disk has no room for another file. Tried again when something more is appended, or after
     /// [`Journal::retry`].
-    Full,
+    Full {
+        /// How many bytes it was asked for.
+        needed: u64,
+    },
 }
 
 /// The journal of one broker.
@@ -387,9 +390,19 @@ impl Journal {
         self.open_writer().map_or(0, |writer| writer.needed() as u64)
     }
 
-    /// The disk had no room for another file, and still has none as far as is known.
+    /// The disk had no room for another file, and still has none as far as is known: only what has to be is to be appended.
     pub fn is_full(&self) -> bool {
         self.open_writer().is_some_and(Writer::is_full)
+    }
+
+    /// How many bytes the disk refused last.
+    pub fn refused(&self) -> u64 {
+        self.open_writer().map_or(0, Writer::refused)
+    }
+
+    /// Whether entries of so many bytes that can be had again may be appended: always, unless the disk is full.
+    pub fn takes(&self, bytes: u64) -> bool {
+        self.open_writer().is_none_or(|writer| writer.takes(bytes))
     }
 
     /// Capacity is nearly exhausted: new produces are refused until marks have released some.

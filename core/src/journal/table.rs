@@ -96,7 +96,7 @@ impl Group {
 
 impl Table {
     /// All groups, ascending.
-    pub(super) fn groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+    pub(super) fn groups(&self) -> impl ExactSizeIterator<Item = (GroupId, &Group)> {
         self.groups.iter().map(|(id, group)| (*id, group))
     }
 
@@ -108,6 +108,11 @@ impl Table {
     /// The files that hold live entries, ascending.
     pub(super) fn sequences(&self) -> impl Iterator<Item = u64> {
         self.runs_in.keys().copied()
+    }
+
+    /// How many runs there are.
+    pub(super) fn runs(&self) -> u64 {
+        self.runs_in.values().sum()
     }
 
     /// Whether some group needs entries of this file.

@@ -212,6 +212,14 @@ impl Log {
         }
     }
 
+    /// How long the blob is that is being stored; zero if there is none.
+    pub(super) fn state_bytes(&self) -> u64 {
+        match &self.checkpoint {
+            Checkpoint::Storing { manifest, .. } | Checkpoint::Ready { manifest, .. } => manifest.state_len,
+            Checkpoint::Idle | Checkpoint::Gathering(_) | Checkpoint::Syncing(_) => 0,
+        }
+    }
+
     /// The blob's allocation ended: with space, or not.
     pub(super) fn state_allocated(&mut self, allocated: bool) {
         let Checkpoint::Storing { step, .. } = &mut self.checkpoint else { panic!("no blob is being stored") };

@@ -147,6 +147,8 @@ pub struct Log {
     has_readers: bool,
     condition: Condition,
     mutants: Mutants,
+    /// How many bytes a full disk refused last.
+    refused: u64,
 }
 
 /// What the log can do now.
@@ -200,6 +202,7 @@ impl Log {
             patrol: None,
             condition: Condition::Usable,
             mutants: Mutants::default(),
+            refused: 0,
         }
     }
 
@@ -226,6 +229,11 @@ impl Log {
     /// Whether the disk has no room for what was appended: more should wait until a flush succeeds.
     pub fn is_full(&self) -> bool {
         matches!(self.condition, Condition::Full)
+    }
+
+    /// How many bytes a full disk refused last.
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Whether it can be appended to and read from.

@@ -124,6 +124,7 @@ impl Log {
                     Vec::new()
                 }
                 Err(DiskError::Full) => {
+                    self.refused = self.asked(&op);
                     self.allocated(&op, false);
                     self.condition = Condition::Full;
                     vec![Done::Full]
@@ -219,6 +220,25 @@ impl Log {
             } else {
                 self.issue(Op::Remove, DiskCommand::Remove { file }, out);
             }
+        }
+    }
+
+    /// How many bytes an allocation asked for; zero of what is none.
+    fn asked(&self, op: &Op) -> u64 {
+        match op {
+            Op::AllocateSegment { base, len } => len - self.segment_of(*base).map_or(0, |segment| segment.allocated),
+            Op::AllocateIndex => self.index_job.as_ref().map_or(0, |job| job.bytes.len() as u64),
+            Op::AllocateState => self.state_bytes(),
+            Op::WriteSegment { .. }
+            | Op::WriteIndex
+            | Op::Sync { .. }
+            | Op::WriteState
+            | Op::ReadState
+            | Op::Trim
+            | Op::Remove
+            | Op::Copy { .. }
+            | Op::Patrol { .. }
+            | Op::Read { .. } => 0,
         }
     }
 

@@ -510,6 +510,10 @@ impl World {
         let known: BTreeSet<_> = self.log.files().collect();
         self.disk.files.retain(|file, _| known.contains(file));
         assert_eq!(self.disk.files(), known, "everything the checkpoint names is there");
+        if covered > 0 {
+            let lengths = |file: &FileId| (*file, self.disk.content(*file).len() as u64);
+            self.log.compare(&known.iter().map(lengths).collect());
+        }
         self.read_everything();
         for entry in &self.entries[covered..] {
             apply(&mut self.log, entry);

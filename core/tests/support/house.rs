@@ -21,11 +21,13 @@ use tidelog_core::peer::Envelope;
 use tidelog_core::time::{Duration, Instant, Now, Timestamp};
 
 /// A disk that does everything at once and forgets nothing.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Disk {
     pub files: BTreeMap<FileId, Vec<u8>>,
     /// No file can grow.
     pub full: bool,
+    /// So many times more files can grow: then it is full.
+    pub grants: Option<u32>,
 }
 
 impl Disk {
@@ -53,8 +55,11 @@ impl Disk {
             DiskCommand::Sync { .. } => Ok(DiskOutput::Done),
             DiskCommand::Allocate { file, len } => {
                 let len_now = self.files.get(file).map_or(0, Vec::len);
-                if self.full && len_now < *len as usize {
-                    return Err(DiskError::Full);
+                if len_now < *len as usize {
+                    if self.full || self.grants == Some(0) {
+                        return Err(DiskError::Full);
+                    }
+                    self.grants = self.grants.map(|grants| grants - 1);
                 }
                 let content = self.files.entry(*file).or_default();
                 if content.len() < *len as usize {

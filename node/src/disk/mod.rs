@@ -26,6 +26,8 @@ use tidelog_core::effect::{DiskCommand, DiskResult};
 use tidelog_core::id::{FileId, FileKind, OpId};
 
 pub use counts::Counts;
+pub(crate) use executor::is_full;
+
 pub use executor::Executor;
 pub use files::Files;
 

@@ -7,6 +7,7 @@
 mod notes;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -188,6 +189,11 @@ impl<M: Machine> Driver<M> {
             notes: Notes::default(),
             out: Effects::default(),
         }
+    }
+
+    /// The data is in this directory: operators are told so when it has no room.
+    pub(crate) fn keeps(&mut self, directory: &Path) {
+        self.notes.directory = Some(directory.to_owned());
     }
 
     /// Has everything recorded from the first step on.

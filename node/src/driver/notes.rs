@@ -1,10 +1,14 @@
 //! What the log of a node tells of what its broker did.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use tidelog_core::event::Event;
 use tidelog_core::time::{Duration, Instant};
 use tracing::{debug, info, trace, warn};
+
+use crate::error::no_room;
+use crate::host::free_bytes;
 
 /// How long after it was told the same note is told again.
 const NOTE_AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -14,6 +18,8 @@ const NOTES_MAX: usize = 64;
 /// What operators were told lately: the same is not told again at once.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
+    /// Where the data is, if that is a directory.
+    pub(super) directory: Option<PathBuf>,
     /// When each was told, and how often it came since.
     told: BTreeMap<String, (Instant, u64)>,
 }
@@ -49,6 +55,10 @@ pub(super) fn log(event: Event, now: Instant, notes: &mut Notes) {
             Some(times) => warn!(times, "{note}"),
             None => debug!("{note}"),
         },
+        Event::NoRoom { needed, starting } => {
+            let directory = notes.directory.as_deref();
+            warn!("{}", no_room(directory, needed, directory.and_then(free_bytes), starting));
+        }
         Event::Progress(what) => info!("{what}"),
         Event::Chartered { cluster, replica, .. } if replica.0 > 0 => info!(%cluster, "member"),
         Event::Chartered { cluster, .. } => info!(%cluster, "observer: to be admitted"),

@@ -7,6 +7,7 @@ mod compute;
 mod reserved;
 mod thread;
 
+use std::path::Path;
 pub(crate) use std::sync::mpsc::{Receiver, Sender, channel};
 
 pub(crate) use rustix::net::sockopt;
@@ -17,6 +18,12 @@ pub(crate) use crate::disk::Disk;
 pub(crate) use compute::Compute;
 pub(crate) use reserved::{Reserved, close};
 pub(crate) use thread::drive;
+
+/// How many bytes are free where this file or directory is, if the system tells.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    found.f_bavail.checked_mul(found.f_frsize)
+}
 
 /// Bytes nobody can foresee.
 pub(crate) fn random<const N: usize>() -> [u8; N] {

@@ -166,6 +166,7 @@ impl Group {
             | Event::Started
             | Event::Sometimes(_)
             | Event::Note(_)
+            | Event::NoRoom { .. }
             | Event::Progress(_) => {}
             Event::Appended { index, term, digest, .. } => self.appended(at, id, (*index, *term), *digest, broken),
             Event::Persisted { index, term, .. } => {

@@ -21,10 +21,18 @@ struct Owed {
     due: u64,
 }
 
+/// What is owed on a connection.
+#[derive(Debug, Default)]
+struct Line {
+    owed: VecDeque<Owed>,
+    /// By when everything that was asked is done, what is never answered (`acks=0`) included.
+    done: u64,
+}
+
 /// What every broker owes, and by when.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
-    lines: BTreeMap<(NodeId, ConnId), VecDeque<Owed>>,
+    lines: BTreeMap<(NodeId, ConnId), Line>,
 }
 
 /// An answer that came too late, or has not come: who owes it, and how long it took so far.
@@ -37,12 +45,11 @@ pub(crate) struct Late {
     pub(crate) took: u64,
 }
 
-/// How long the answer to a request may take by itself, in microseconds; nothing if none is owed. `promise` is what brokers promise of
-/// what they have to ask others for.
-pub(crate) fn allowed(request: &Request, promise: u64) -> Option<u64> {
+/// How long the answer to a request may take by itself, in microseconds. `promise` is what brokers promise of what they have to ask
+/// others for.
+pub(crate) fn allowed(request: &Request, promise: u64) -> u64 {
     let millis = |ms: i32| u64::try_from(ms).unwrap_or(0) * 1_000;
-    Some(match &request.body {
-        RequestBody::Produce(produce) if produce.acks == 0 => return None,
+    match &request.body {
         RequestBody::Produce(produce) => millis(produce.timeout_ms),
         // That an offset is out of range is confirmed first.
         RequestBody::Fetch(fetch) => millis(fetch.max_wait_ms).max(promise),
@@ -56,24 +63,34 @@ pub(crate) fn allowed(request: &Request, promise: u64) -> Option<u64> {
         | RequestBody::DescribeConfigs(_)
         | RequestBody::DescribeCluster(_)
         | RequestBody::DescribeQuorum(_) => 0,
-    })
+    }
+}
+
+/// Whether it is answered at all.
+pub(crate) fn is_answered(request: &Request) -> bool {
+    !matches!(&request.body, RequestBody::Produce(produce) if produce.acks == 0)
 }
 
 impl Due {
     /// A broker is asked for an answer that may take `allowed` microseconds by itself. Answers stand in line: what is asked after it on
     /// the connection may have to wait for it.
-    pub(crate) fn asked(&mut self, now: u64, node: NodeId, conn: ConnId, id: RequestId, allowed: u64) {
-        let line = self.lines.entry((node, conn)).or_default();
-        let before = line.back().map_or(0, |owed| owed.due);
-        let due = (now + allowed + allowed / DRIFT + GRACE).max(before);
-        line.push_back(Owed { id, asked: now, due });
+    pub(crate) fn asked(&mut self, now: u64, key: (NodeId, ConnId), id: RequestId, allowed: u64) {
+        let due = self.told(now, key, allowed);
+        self.lines.entry(key).or_default().owed.push_back(Owed { id, asked: now, due });
+    }
+
+    /// A broker is asked for something that it does not answer, but does before what is asked after it; gives by when.
+    pub(crate) fn told(&mut self, now: u64, key: (NodeId, ConnId), allowed: u64) -> u64 {
+        let line = self.lines.entry(key).or_default();
+        line.done = line.done.max(now + allowed + allowed / DRIFT + GRACE);
+        line.done
     }
 
     /// A broker answers; it was in no state to until `excused`.
     pub(crate) fn answered(&mut self, now: u64, key: (NodeId, ConnId), id: RequestId, excused: u64) -> Option<Late> {
         let line = self.lines.get_mut(&key)?;
-        let at = line.iter().position(|owed| owed.id == id)?;
-        let owed = line.remove(at)?;
+        let at = line.owed.iter().position(|owed| owed.id == id)?;
+        let owed = line.owed.remove(at)?;
         late(now, key, owed, excused)
     }
 
@@ -87,8 +104,8 @@ impl Due {
 
     /// The first answer that is late already, and that nothing excuses.
     pub(crate) fn overdue(&self, now: u64, excused: impl Fn(NodeId) -> u64) -> Option<Late> {
-        let first = |(key, line): (&(NodeId, ConnId), &VecDeque<Owed>)| {
-            line.front().and_then(|owed| late(now, *key, *owed, excused(key.0)))
+        let first = |(key, line): (&(NodeId, ConnId), &Line)| {
+            line.owed.front().and_then(|owed| late(now, *key, *owed, excused(key.0)))
         };
         self.lines.iter().find_map(first)
     }
@@ -109,8 +126,8 @@ mod tests {
     #[test]
     fn what_is_late_is_told_unless_it_is_excused() {
         let mut due = Due::default();
-        due.asked(1_000, LINE.0, LINE.1, RequestId(1), 0);
-        due.asked(1_000, LINE.0, LINE.1, RequestId(2), 2_000_000);
+        due.asked(1_000, LINE, RequestId(1), 0);
+        due.asked(1_000, LINE, RequestId(2), 2_000_000);
         assert!(due.overdue(GRACE, |_| 0).is_none());
         let late = due.overdue(GRACE + 2_000, |_| 0).expect("the first is late");
         assert_eq!((late.id, late.took), (RequestId(1), GRACE + 1_000));
@@ -123,11 +140,14 @@ mod tests {
     #[test]
     fn answers_stand_in_line_and_end_with_their_connection() {
         let mut due = Due::default();
-        due.asked(0, LINE.0, LINE.1, RequestId(1), 20_000_000);
-        due.asked(0, LINE.0, LINE.1, RequestId(2), 0);
+        due.asked(0, LINE, RequestId(1), 20_000_000);
+        due.asked(0, LINE, RequestId(2), 0);
         assert!(due.answered(20_000_000, LINE, RequestId(1), 0).is_none());
         assert!(due.answered(20_000_000, LINE, RequestId(2), 0).is_none(), "the one before it had so much time");
-        due.asked(0, LINE.0, LINE.1, RequestId(3), 0);
+        due.told(20_000_000, LINE, 9_000_000);
+        due.asked(20_000_000, LINE, RequestId(3), 0);
+        assert!(due.overdue(29_000_000, |_| 0).is_none(), "what is not answered is done before it");
+        assert!(due.overdue(40_000_000, |_| 0).is_some());
         due.closed(LINE.0, LINE.1);
         assert!(due.overdue(u64::MAX, |_| 0).is_none());
     }

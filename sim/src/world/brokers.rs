@@ -49,6 +49,7 @@ impl World {
         }
         host.boot(self.now);
         let life = host.life;
+        self.expect_full_start(place, life);
         self.tell(Some(place), format!("broker {} starts (incarnation {life})", place + 1));
         self.told_before(place);
         self.deliver(place, life, Input::Wake);
@@ -212,6 +213,7 @@ impl World {
                 }
                 Event::Started => {
                     self.hosts[place as usize].started_at = Some(self.now);
+                    self.hosts[place as usize].started = self.hosts[place as usize].life;
                     self.tell(Some(place), format!("broker {node} has recovered"));
                 }
                 Event::Sometimes(mark) => {
@@ -256,6 +258,13 @@ impl World {
                     }
                 }
                 Event::Configured { group, outgoing, .. } => self.configured(place, *group, !outgoing.is_empty()),
+                Event::NoRoom { needed, starting } => {
+                    let text = if *starting { "to start" } else { "to write on" };
+                    self.tell(
+                        Some(place),
+                        format!("broker {node} finds its disk full: it needs {needed} bytes {text}"),
+                    );
+                }
                 // What counts is on its way to the disk, or has just begun to count.
                 Event::Installing { .. } => self.plot(place, 50),
                 Event::Installed { group, .. } | Event::Healed { group, .. } => {

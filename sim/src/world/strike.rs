@@ -135,6 +135,11 @@ impl World {
                 self.hosts[place as usize].full_until = self.now.saturating_add(*lasts);
                 self.struck(&fault, Some(place));
             }
+            Fault::FullStart { target, down, lasts, times } => {
+                let place = self.resolve(*target);
+                self.struck(&fault, Some(place));
+                self.fill(place, *down, *lasts, *times);
+            }
             Fault::Leap { target, millis } => {
                 let place = self.resolve(*target);
                 let life = self.hosts[place as usize].life;
@@ -189,6 +194,7 @@ impl World {
     }
 
     fn mend_later(&mut self, id: u64, lasts: u64) {
+        self.rough_until = self.rough_until.max(self.now.saturating_add(lasts));
         self.queue.push(self.now.saturating_add(lasts), Happening::Mend { id });
     }
 

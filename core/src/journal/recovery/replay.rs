@@ -12,7 +12,8 @@ use crate::id::{FileId, GroupId, Index};
 use crate::journal::base::UsedFile;
 use crate::journal::frame::{Body, Frame, Stamp};
 use crate::journal::judge::{Close, Piece, Verdict, judge};
-use crate::journal::writer::{InUse, Slot, Start, Writer};
+use crate::journal::table::{Group, Run};
+use crate::journal::writer::{InUse, Movable, Slot, Start, Writer, carried_bytes, little};
 use crate::journal::{Cut, Damage, Entry, Recovered, RecoveredGroup};
 use crate::mutants::Mutant;
 
@@ -233,8 +234,8 @@ impl Recovery {
             // Nothing is looked for any more in files that the head lists and no group needs: one is written to next.
             self.in_use.retain(|sequence, _| *sequence == header.sequence || self.table.needs(*sequence));
         }
-        let used = |file: &FileId| self.in_use.values().any(|in_use| in_use.used.file == *file);
-        let slots = self.files.iter().filter(|(file, _)| !used(file));
+        let movable = self.movable(&recovered.groups);
+        let slots = self.files.iter().filter(|(file, _)| !self.is_used(**file));
         let slots: BTreeSet<Slot> =
             slots.map(|(file, len)| Slot { file: *file, len: *len, allocated: false, blank: false }).collect();
         let slots = if self.mutants.planted(Mutant::FreeFilesUnused) { BTreeSet::new() } else { slots };
@@ -251,8 +252,40 @@ impl Recovery {
             next_sequence: self.evidence.sequence.saturating_add(1),
             next_block: self.evidence.blocks.values().max().map_or(1, |block| block.saturating_add(1)),
             next_tag: self.next_tag,
+            movable,
         });
         (writer, recovered)
+    }
+
+    fn is_used(&self, file: FileId) -> bool {
+        self.in_use.values().any(|in_use| in_use.used.file == file)
+    }
+
+    /// What stands in files that hold little of these groups.
+    fn movable(&self, groups: &BTreeMap<GroupId, RecoveredGroup>) -> Vec<Movable> {
+        let mut bytes_in: BTreeMap<u64, u64> = BTreeMap::new();
+        for (run, _, entries) in self.runs_of(groups) {
+            *bytes_in.entry(run.sequence).or_default() += carried_bytes(entries);
+        }
+        let free = self.files.iter().filter(|(file, _)| !self.is_used(**file)).map(|(_, len)| *len);
+        let little = little(bytes_in, free.max().unwrap_or(0));
+        let moves = self.runs_of(groups).filter(|(run, ..)| little.contains(&run.sequence));
+        moves.map(|(run, group, entries)| Movable { group, append: run.append, entries: entries.to_vec() }).collect()
+    }
+
+    /// Every run of these groups with its entries.
+    fn runs_of<'a>(
+        &'a self,
+        groups: &'a BTreeMap<GroupId, RecoveredGroup>,
+    ) -> impl Iterator<Item = (Run, GroupId, &'a [Entry])> {
+        groups.iter().flat_map(|(id, recovered)| {
+            let mut left = &recovered.entries[..];
+            self.table.get(*id).into_iter().flat_map(Group::runs).map(move |run| {
+                let (entries, rest) = left.split_at((run.last.0 - run.first.0 + 1) as usize);
+                left = rest;
+                (*run, *id, entries)
+            })
+        })
     }
 }
 

@@ -2,8 +2,8 @@
 //! back while little is written.
 //!
 //! A life begins with a small file, and each one that is filled makes the next twice as long. While little is written, the files
-//! take no more than their rest: what no group needs any more is let go of without waiting for a base, one free file is kept ready
-//! to turn to, and the others are removed.
+//! take no more than their rest: what no group needs any more is let go of without waiting for a base, the spares are kept, and
+//! the other free files are removed.
 //!
 //! Promises that a file is written over only after a base that no longer lists it is durable, and after its old header was
 //! wiped: a valid header in front says that nothing in the file is newer, so recovery need not read a free file. Does not
@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::Writer;
+use super::turn::SPARES;
 use crate::effect::{DiskCommand, DiskError, DiskResult};
 use crate::id::{FileId, FileIds, FileKind, GroupId, ReplicaId};
 use crate::journal::Done;
@@ -33,13 +34,20 @@ pub(in crate::journal) struct Slot {
     pub(in crate::journal) blank: bool,
 }
 
+impl Slot {
+    /// A file that is not there yet. New files read as zeros.
+    pub(super) fn new(file: FileId) -> Self {
+        Self { file, len: 0, allocated: false, blank: true }
+    }
+}
+
 /// A file that is being made ready to be written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Preparing {
     slot: Slot,
-    /// How long its file is for sure.
-    there: u64,
-    /// Nobody needs it yet: without room on the disk there is none.
+    /// How long it was.
+    before: u64,
+    /// It is to be a spare.
     spare: bool,
     /// The command that is out for it.
     tag: Option<u64>,
@@ -76,50 +84,40 @@ impl Writer {
         std::iter::once(Draft::new(GroupId(0), 0, &Body::Base(base))).chain(groups).collect()
     }
 
-    /// The longest free file that can be opened, if it is at least so long.
-    pub(super) fn ready(&self, len: u64) -> Option<Slot> {
-        let ready = self.free.iter().filter(|slot| slot.allocated && slot.blank && slot.len >= len);
-        ready.max_by_key(|slot| slot.len).copied()
-    }
-
-    /// How long the next file is made: the more are filled, the longer.
+    /// How long the next file is made: the more are filled in a row, the longer; while little is written, as long as the first.
     pub(super) fn next_len(&self) -> u64 {
-        let doubled = 1_u64.checked_shl(self.opened_files).unwrap_or(u64::MAX);
-        self.settings.file_bytes_first.saturating_mul(doubled).min(self.settings.file_bytes)
+        let doubled = if self.quiet { 1 } else { 1_u64.checked_shl(self.opened_files).unwrap_or(u64::MAX) };
+        let len = self.settings.file_bytes_first.saturating_mul(doubled).min(self.settings.file_bytes);
+        len.max(self.len_min)
     }
 
     /// Begins to make a file of at least this length ready, unless one is being made ready or the disk is full.
-    pub(super) fn prepare(&mut self, len: u64, spare: bool, ids: &mut FileIds) {
+    pub(super) fn prepare(&mut self, len: u64, ids: &mut FileIds) {
         if self.preparing.is_some() {
             return;
         }
-        let long = self.free.iter().find(|slot| slot.allocated && slot.len >= len).copied();
-        if let Some(slot) = long {
-            self.free.remove(&slot);
-            self.preparing = Some(Preparing { slot, there: slot.len, spare, tag: None });
-            return;
+        // The one that lacks least, and of those the one that is ready soonest.
+        let slot = self.beyond().max_by_key(|slot| (slot.len.min(len), slot.allocated, slot.blank));
+        if slot.is_none_or(|slot| slot.len < len) {
+            if self.full && !self.full_retry {
+                return;
+            }
+            self.full_retry = false;
         }
-        if self.full && !self.full_retry {
-            return;
-        }
-        self.full_retry = false;
-        let longest = self.free.iter().max_by_key(|slot| slot.len).copied();
-        let slot = longest.unwrap_or_else(|| Slot {
-            file: ids.mint(FileKind::Journal),
-            len: 0,
-            allocated: false,
-            // New files read as zeros.
-            blank: true,
-        });
+        let slot = slot.unwrap_or_else(|| Slot::new(ids.mint(FileKind::Journal)));
         self.free.remove(&slot);
-        let there = slot.len;
-        let slot = Slot { len: len.max(slot.len), allocated: false, ..slot };
-        self.preparing = Some(Preparing { slot, there, spare, tag: None });
+        self.make_ready(slot, len, false);
+    }
+
+    /// Begins to make this file, which is not among the free ones now, ready.
+    pub(super) fn make_ready(&mut self, slot: Slot, len: u64, spare: bool) {
+        let grown = Slot { len: len.max(slot.len), allocated: slot.allocated && slot.len >= len, ..slot };
+        self.preparing = Some(Preparing { slot: grown, before: slot.len, spare, tag: None });
     }
 
     /// Asks for the next step of what is being made ready; it is free when none is left.
     pub(super) fn prepare_on(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
-        let Some(Preparing { slot, there, spare, tag: None }) = self.preparing else { return };
+        let Some(Preparing { slot, tag: None, .. }) = self.preparing else { return };
         let file = slot.file;
         let command = if !slot.allocated {
             DiskCommand::Allocate { file, len: slot.len }
@@ -128,7 +126,7 @@ impl Writer {
             DiskCommand::Write { file, at: 0, bytes: vec![sector], durable: true, cold: false }
         };
         let tag = self.tag();
-        self.preparing = Some(Preparing { slot, there, spare, tag: Some(tag) });
+        self.preparing = self.preparing.map(|preparing| Preparing { tag: Some(tag), ..preparing });
         out.push((tag, command));
     }
 
@@ -138,26 +136,29 @@ impl Writer {
             // One that could not be removed is found at the next start.
             return Some(true);
         }
-        let Preparing { slot, there, spare, .. } = self.preparing.take_if(|preparing| preparing.tag == Some(tag))?;
+        let preparing = self.preparing.take_if(|preparing| preparing.tag == Some(tag))?;
+        let Preparing { slot, before, spare, .. } = preparing;
         match result {
             Ok(_) => {
-                self.full &= slot.allocated;
-                let slot = Slot { allocated: true, blank: slot.allocated || slot.blank, ..slot };
-                if slot.blank {
-                    self.free.insert(slot);
+                // There is room, so there may be more.
+                self.full_retry |= !slot.allocated && slot.len > before;
+                let ready = Slot { allocated: true, blank: slot.allocated || slot.blank, ..slot };
+                // A spare is wiped when it is turned to.
+                if ready.blank || (spare && self.current.is_some() && !slot.allocated && slot.len > before) {
+                    self.free.insert(ready);
                 } else {
-                    self.preparing = Some(Preparing { slot, there: slot.len, spare, tag: None });
+                    self.preparing = Some(Preparing { slot: ready, before: slot.len, spare, tag: None });
                 }
                 Some(true)
             }
             Err(DiskError::Full) if !slot.allocated => {
-                // It is as long as it was, if it was there.
-                self.free.insert(Slot { len: there, ..slot });
-                if spare {
-                    self.spare_refused = true;
+                (self.full, self.refused) = (true, slot.len - before);
+                self.free.insert(Slot { len: before, ..slot });
+                if self.current.is_none() && !spare {
+                    // A start can do with less.
+                    self.full_retry = true;
                 } else {
-                    self.full = true;
-                    out.push(Done::Full);
+                    out.push(Done::Full { needed: self.refused });
                 }
                 Some(true)
             }
@@ -168,31 +169,6 @@ impl Writer {
         }
     }
 
-    /// Makes the next file ready while the current one is being filled, or nothing else is to be done.
-    pub(super) fn prepare_ahead(&mut self, ids: &mut FileIds) {
-        let Some(current) = self.current else { return };
-        let file = &self.in_use[&current];
-        let half = file.used.end >= file.len / 2;
-        if half && !self.quiet {
-            let len = self.next_len();
-            if self.ready(len).is_none() {
-                self.prepare(len, false, ids);
-            }
-        } else if (self.quiet || self.opened_files == 1) && !self.spare_refused {
-            // It is not wiped before it is needed: that takes no room, and a recovery does not read a free file with a header.
-            let len = self.spare_len();
-            let there = if half { self.ready(len).is_some() } else { self.free.iter().any(|slot| slot.len >= len) };
-            if !there {
-                self.prepare(len, true, ids);
-            }
-        }
-    }
-
-    /// How long a file to turn to is made that nobody needs yet.
-    fn spare_len(&self) -> u64 {
-        self.settings.file_bytes_first.max(self.len_min)
-    }
-
     /// So many bytes are on their way to the disk.
     pub(super) fn wrote(&mut self, bytes: u64) {
         self.put_bytes += bytes;
@@ -201,7 +177,6 @@ impl Writer {
 
     pub(in crate::journal) fn look(&mut self) {
         self.quiet = std::mem::take(&mut self.put_bytes) < self.settings.file_bytes_first;
-        self.spare_refused = false;
     }
 
     pub(in crate::journal) fn is_quiet(&self) -> bool {
@@ -218,7 +193,7 @@ impl Writer {
         let old = self.table.sequences().filter(|sequence| Some(*sequence) != self.current);
         let lens: Vec<u64> = old.map(|sequence| self.in_use[&sequence].len).collect();
         let current = self.current.map_or(0, |sequence| self.in_use[&sequence].len);
-        let mut bytes = current + self.spare_len() + lens.iter().sum::<u64>();
+        let mut bytes = current + self.spares_bytes() + lens.iter().sum::<u64>();
         let fits = |len: &&u64| {
             let beyond = bytes > self.settings.rest_bytes;
             bytes -= **len;
@@ -227,8 +202,8 @@ impl Writer {
         lens.iter().take_while(fits).count().max(beyond_target)
     }
 
-    /// While little is written, and nothing is on its way: lets go of what no group needs any more, keeps one file to turn to,
-    /// and removes the others.
+    /// While little is written, and nothing is on its way: lets go of what no group needs any more, keeps the spares, and one file to
+    /// turn to if that is due, and removes the others.
     pub(super) fn give_back(&mut self, out: &mut Vec<(u64, DiskCommand)>) {
         let Some(current) = self.current.filter(|_| self.is_quiet()) else { return };
         // What the table says is durable only then; and a base is proven by the block after it.
@@ -241,17 +216,23 @@ impl Writer {
         if self.in_use.len() > needed.len() + usize::from(!needed.contains(&current)) {
             self.release(&needed);
         }
-        let in_use: u64 = self.in_use.values().map(|file| file.len).sum();
-        let room = self.settings.rest_bytes.saturating_sub(in_use).max(self.spare_len());
-        let kept = self.free.iter().filter(|slot| slot.len <= room).max_by_key(|slot| (slot.len, slot.blank)).copied();
-        for slot in std::mem::take(&mut self.free) {
-            if Some(slot) == kept {
-                self.free.insert(slot);
-            } else {
-                let tag = self.tag();
-                self.removing.insert(tag);
-                out.push((tag, DiskCommand::Remove { file: slot.file }));
-            }
+        let mut kept = self.spares();
+        if kept.len() < SPARES && !self.mutants.planted(Mutant::SparesNotKept) {
+            // They are made of what is free.
+            return;
+        }
+        if self.is_turn_due() {
+            let in_use: u64 = self.in_use.values().map(|file| file.len).sum();
+            let spares: u64 = kept.iter().map(|slot| slot.len).sum();
+            let rest = self.settings.rest_bytes.saturating_sub(in_use + spares).max(self.next_len());
+            let fitting = self.beyond().filter(|slot| slot.len <= rest);
+            kept.extend(fitting.max_by_key(|slot| (slot.len, slot.allocated, slot.blank)));
+        }
+        let kept: BTreeSet<Slot> = kept.into_iter().collect();
+        for slot in std::mem::replace(&mut self.free, kept.clone()).difference(&kept) {
+            let tag = self.tag();
+            self.removing.insert(tag);
+            out.push((tag, DiskCommand::Remove { file: slot.file }));
         }
     }
 

@@ -3,6 +3,7 @@
 //! Promises that exactly one block is in flight, and that a file opens with a base. Does not know how a journal is read.
 
 mod files;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,6 +19,7 @@ use crate::mutants::{Mutant, Mutants};
 
 use files::Preparing;
 pub(super) use files::{InUse, Slot};
+pub(super) use turn::{Movable, carried_bytes, little};
 
 #[derive(Debug)]
 struct Item {
@@ -80,13 +82,22 @@ pub(super) struct Writer {
     len_min: u64,
     /// Little was written when that was looked at last.
     quiet: bool,
-    /// The disk had no room for a file that is not needed yet, when that was looked at last.
-    spare_refused: bool,
     /// Removals that are out.
     removing: BTreeSet<u64>,
     /// An allocation failed, and nothing has changed since.
     full: bool,
     full_retry: bool,
+    /// How many bytes were refused last.
+    refused: u64,
+    /// The file written to is a spare.
+    on_spare: bool,
+    /// What moves to a spare that is turned to; whether that is all that is live in the one written to.
+    movable: Vec<Movable>,
+    movable_whole: bool,
+    /// What the last base took for a group, runs left out, and a bit more.
+    group_bytes: u64,
+    /// Something waits for another file.
+    turning: bool,
     pub(super) mutants: Mutants,
 }
 
@@ -102,6 +113,8 @@ pub(super) struct Start {
     pub(super) next_sequence: u64,
     pub(super) next_block: u64,
     pub(super) next_tag: u64,
+    /// What little is live in old files.
+    pub(super) movable: Vec<Movable>,
 }
 
 /// Bytes of a mark before its body.
@@ -114,7 +127,7 @@ fn entries_bytes(entries: &[Entry], each: u64) -> u64 {
 
 impl Writer {
     pub(super) fn new(start: Start) -> Self {
-        let Start { settings, identity, table, in_use, cut, free, pinned, .. } = start;
+        let Start { settings, identity, table, in_use, cut, free, pinned, movable, .. } = start;
         let salt = Salt::of(&identity);
         Self {
             settings,
@@ -144,10 +157,15 @@ impl Writer {
             put_bytes: 0,
             len_min: 0,
             quiet: false,
-            spare_refused: false,
             removing: BTreeSet::new(),
             full: false,
             full_retry: false,
+            refused: 0,
+            on_spare: false,
+            movable,
+            movable_whole: false,
+            group_bytes: 0,
+            turning: false,
             mutants: Mutants::default(),
         }
     }
@@ -245,8 +263,9 @@ impl Writer {
         self.table.sequences().filter(|sequence| Some(*sequence) != self.current).count() + 1
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.full
+    /// How many bytes were refused last.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
     }
 
     pub(super) fn relief(&self) -> Vec<GroupId> {
@@ -263,7 +282,7 @@ impl Writer {
     pub(super) fn pressure(&self) -> bool {
         let files_max = self.settings.files_max as usize;
         // One file is being written, and one more must be free to turn to.
-        self.full || self.needed() + 1 >= files_max.max(3)
+        self.is_full() || self.needed() + 1 >= files_max.max(3)
     }
 
     fn tag(&mut self) -> u64 {
@@ -272,7 +291,8 @@ impl Writer {
     }
 
     pub(super) fn commands(&mut self, ids: &mut FileIds, out: &mut Vec<(u64, DiskCommand)>) {
-        if self.in_flight.is_none() && (self.eager > 0 || self.seal_wanted || self.current.is_none()) {
+        let due = self.eager > 0 || self.seal_wanted || self.current.is_none() || self.leaves_spare();
+        if self.in_flight.is_none() && due {
             self.write(ids, out);
         }
         self.give_back(out);
@@ -280,12 +300,12 @@ impl Writer {
         self.prepare_on(out);
     }
 
-    /// How many items of the queue go into the next block, and a bound of their bytes.
-    fn choose(&self) -> (usize, u64) {
+    /// How many items of the queue go into the next block of so many bytes, and a bound of their bytes. The first always does.
+    fn choose(&self, bytes_max: u64) -> (usize, u64) {
         let mut bytes = 0;
         let mut items = 0;
         for item in &self.queue {
-            if items > 0 && bytes + item.bytes > self.settings.block_bytes_max {
+            if items > 0 && bytes + item.bytes > bytes_max {
                 break;
             }
             bytes += item.bytes;
@@ -296,42 +316,19 @@ impl Writer {
 
     fn write(&mut self, ids: &mut FileIds, out: &mut Vec<(u64, DiskCommand)>) {
         let sector = self.settings.sector_bytes;
-        let (items, bytes) = self.choose();
+        let (items, bytes) = self.choose(self.settings.block_bytes_max);
         let bound = block_bytes_bound(bytes, items as u64, sector);
-        let fits = self.current.is_some_and(|sequence| {
-            let file = &self.in_use[&sequence];
-            file.used.end + bound <= file.len
+        let leaves = self.leaves_spare();
+        let fits = self.current.filter(|sequence| {
+            let file = &self.in_use[sequence];
+            !leaves && file.used.end + bound <= file.len
         });
-        if fits {
-            let drafts = self.take(items, self.current.expect("a block fits a file"));
+        if let Some(current) = fits {
+            let drafts = self.take(items, current);
             return self.put(drafts, None, out);
         }
-        let hopeless = self.full && !self.full_retry && !self.free.iter().any(|slot| slot.allocated);
-        if self.ready(0).is_none() && (self.preparing.is_some() || hopeless) {
-            // No file to turn to, and a base takes time to put together.
-            return;
-        }
-        let mut listed: BTreeSet<u64> =
-            self.in_use.keys().copied().filter(|sequence| self.table.needs(*sequence)).collect();
-        if self.mutants.planted(Mutant::RecycleEarly) {
-            listed.pop_first();
-        }
-        let base = self.base(&listed);
-        let base_bytes: u64 = base.iter().map(Draft::bytes).sum();
-        let groups = items as u64 + base.len() as u64;
-        // At least as much room again as the base takes, or files would hold little else.
-        let len = u64::from(sector) + block_bytes_bound(2 * base_bytes + bytes, groups, sector);
-        self.len_min = u64::from(sector) + block_bytes_bound(2 * base_bytes, base.len() as u64, sector);
-        let Some(slot) = self.ready(len) else {
-            // A disk without room for a long file may have some for one that is just long enough, or a file that is.
-            let len = if self.full { len } else { len.max(self.next_len()) };
-            return self.prepare(len, false, ids);
-        };
-        self.free.remove(&slot);
-        let sequence = self.next_sequence;
-        let mut drafts = base;
-        drafts.extend(self.take(items, sequence));
-        self.put(drafts, Some((slot, listed)), out);
+        self.turn(items, bytes, ids, out);
+        self.turning = self.in_flight.is_none();
     }
 
     /// Takes items off the queue and seals them as frames that will stand in file `sequence`.
@@ -369,6 +366,7 @@ impl Writer {
             }
             Body::Append { truncate_from, hard, entries } => {
                 let range = entries.first().zip(entries.last()).map(|(first, last)| (first.index, last.index));
+                self.keep_movable(group, append, entries);
                 self.table.append(group, append, *truncate_from, *hard, range, sequence)
             }
             Body::Hard(hard) => self.table.hard(group, append, *hard),
@@ -397,6 +395,7 @@ impl Writer {
         }
         for (append, run) in frames {
             self.table.carry(group, append, run[0].index, run[run.len() - 1].index, sequence);
+            self.keep_movable(group, append, &run);
             drafts.push(Draft::new(group, append, &Body::Carry(run)));
         }
     }
@@ -430,6 +429,7 @@ impl Writer {
             self.in_use.insert(sequence, InUse { used, len: slot.len });
             self.current = Some(sequence);
         }
+        self.turning = false;
         let sequence = self.current.expect("a file is open");
         draft.put(&mut gather, self.salt, Stamp { sequence, boot: self.identity.boot, block });
         let file = self.in_use.get_mut(&sequence).expect("the current file is in use");
@@ -448,7 +448,7 @@ impl Writer {
 
     /// Lets an allocation that met a full disk be tried again.
     pub(super) fn retry(&mut self) {
-        self.full_retry = true;
+        self.full_retry = !self.mutants.planted(Mutant::FullNeverRetried);
     }
 
     /// A command came to its end. False if the journal can not go on.
