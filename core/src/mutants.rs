@@ -168,6 +168,16 @@ pub enum Mutant {
     RoomInSteps,
     /// What a start finds of segments that is longer than need stays so.
     StartKeepsRoom,
+    /// Fetch tells the high watermark where the log begins, and the other way round.
+    WatermarkSwapped,
+    /// Fetch tells the beginning of the log as the last stable offset.
+    StableOffsetStale,
+    /// A broker goes on naming the first leader of a partition that it heard of.
+    FirstLeaderForEver,
+    /// Produce tells that the log begins behind what it took.
+    BeginsBehind,
+    /// Ends are told in epoch 0, whoever leads.
+    EndsInEpochZero,
     /// The file of a replaced formation record stays.
     OldWordsKept,
 }
@@ -295,6 +305,19 @@ mod registry {
         (Mutant::JournalNeverRests, "journal-never-rests", "a journal that grew under load gives nothing back"),
         (Mutant::SealedKeepsRoom, "sealed-keeps-room", "a sealed segment keeps what was allocated ahead"),
         (Mutant::RoomInSteps, "room-in-steps", "segment files are a whole step long from the beginning"),
+        (
+            Mutant::WatermarkSwapped,
+            "watermark-swapped",
+            "fetch tells high watermark and log start each in the other's place",
+        ),
+        (Mutant::StableOffsetStale, "stable-offset-stale", "fetch tells the log start as the last stable offset"),
+        (
+            Mutant::FirstLeaderForEver,
+            "first-leader-for-ever",
+            "a broker goes on naming the first leader that it heard of",
+        ),
+        (Mutant::BeginsBehind, "begins-behind", "produce tells a log start behind the batch that it took"),
+        (Mutant::EndsInEpochZero, "ends-in-epoch-zero", "the end of a partition is told with epoch 0, whoever leads"),
         (Mutant::StartKeepsRoom, "start-keeps-room", "a start leaves segment files as long as it finds them"),
         (Mutant::OldWordsKept, "old-words-kept", "the file of a replaced formation record stays"),
     ];

@@ -13,6 +13,7 @@
 //! cannot explain: the inexplicable is a violation too. Not here yet: transactions, consumer groups, compaction, connect.
 
 pub mod client;
+pub mod fields;
 pub mod gaps;
 pub mod history;
 pub mod responses;

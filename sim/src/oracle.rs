@@ -10,8 +10,9 @@ use tidelog_core::event::Event;
 use tidelog_core::id::{ConnId, FileId, GroupId, NodeId, Offset, OpId, ProducerId, RequestId, Term, TopicId};
 use tidelog_core::kafka::batch::{Check, views};
 use tidelog_core::kafka::messages::FetchResponse;
-use tidelog_core::kafka::{Records, Request};
+use tidelog_core::kafka::{Records, Request, Response};
 use tidelog_properties::Violation;
+use tidelog_properties::fields::{Fields, Groups};
 use tidelog_properties::gaps::{Gaps, Stands};
 use tidelog_properties::responses::Responses;
 use tidelog_properties::sequences::{Sent, Sequences};
@@ -70,6 +71,7 @@ pub(crate) struct Oracle {
     /// Produces with acks=all that are not answered.
     acks_all: BTreeSet<(NodeId, ConnId, RequestId)>,
     due: due::Due,
+    fields: Fields,
 }
 
 /// Requests that are owed an answer.
@@ -88,6 +90,7 @@ impl Oracle {
             acks_all: BTreeSet::new(),
             writes: Writes::default(),
             due: due::Due::default(),
+            fields: Fields::new(),
         }
     }
 
@@ -97,7 +100,7 @@ impl Oracle {
     }
 
     fn is_clean_inside(&self) -> bool {
-        self.whitebox.is_clean() && self.responses.is_clean() && self.sequences.is_clean()
+        self.whitebox.is_clean() && self.responses.is_clean() && self.sequences.is_clean() && self.fields.is_clean()
     }
 
     /// Whether more is wrong than that something does not come to its end.
@@ -109,6 +112,7 @@ impl Oracle {
     /// What is wrong, the gravest first.
     pub(crate) fn take(&mut self) -> Vec<(Verdict, Finding)> {
         let crossed = self.responses.violations().into_iter().chain(self.sequences.violations());
+        let crossed = crossed.chain(self.fields.violations());
         let inside = self
             .whitebox
             .violations()
@@ -126,6 +130,24 @@ impl Oracle {
         self.sequences.crashed(node);
         self.acks_all.retain(|(of, ..)| *of != node);
         self.due.died(node);
+        self.fields.crashed(node);
+    }
+
+    /// A broker hears a question, whose answer is held to its word.
+    pub(crate) fn questioned(&mut self, node: NodeId, conn: ConnId, id: RequestId, request: &Request) {
+        self.fields.asked(node, conn, id, request);
+    }
+
+    /// A broker answers it; of leaders that were elected before `known` it must have heard.
+    pub(crate) fn told(
+        &mut self,
+        line: (NodeId, ConnId),
+        id: RequestId,
+        response: &Response,
+        known: u64,
+        groups: Groups<'_>,
+    ) {
+        self.fields.answered(line, id, response, known, groups);
     }
 
     /// The disk of a broker, which does not run, was replaced by an empty one.
@@ -234,6 +256,7 @@ impl Oracle {
     pub(crate) fn closed(&mut self, node: NodeId, conn: ConnId) {
         self.responses.closed(node, conn);
         self.sequences.closed(node, conn);
+        self.fields.closed(node, conn);
         self.due.closed(node, conn);
     }
 
@@ -426,8 +449,12 @@ impl Oracle {
 
     /// A broker says what happened inside it.
     pub(crate) fn event(&mut self, now: u64, node: NodeId, event: &Event) {
-        if let Event::Elected { group, .. } = event {
+        if let Event::Elected { group, term } = event {
             self.leaders.insert(*group, node);
+            self.fields.elected(now, *group, node, i32::try_from(term.0).unwrap_or(i32::MAX));
+        }
+        if let Event::Applied { group, next_offset, log_start, .. } = event {
+            self.fields.applied(*group, next_offset.0, log_start.0);
         }
         if let Some(sentence) = self.writes.event(node, event) {
             let about = words::brokers_in(&sentence);

@@ -397,14 +397,18 @@ impl Broker {
         let mut response = FetchResponse::default();
         for slot in call.slots {
             let range = slot.group.and_then(|group| self.range(group));
-            let (log_start, high) = range.unwrap_or((Offset(-1), Offset(-1)));
+            let (mut log_start, mut high) = range.unwrap_or((Offset(-1), Offset(-1)));
+            if self.config.mutants.planted(Mutant::WatermarkSwapped) {
+                (log_start, high) = (high, log_start);
+            }
+            let stale = self.config.mutants.planted(Mutant::StableOffsetStale);
             let partition = slot.wanted.partition;
             let current_leader = self.leader_hint(slot.error, &slot.topic, partition, &mut response.node_endpoints);
             let data = PartitionData {
                 partition_index: partition,
                 error_code: slot.error.code(),
                 high_watermark: high.0,
-                last_stable_offset: high.0,
+                last_stable_offset: if stale { log_start.0 } else { high.0 },
                 log_start_offset: log_start.0,
                 aborted_transactions: None,
                 records: Some(Records(slot.records)),

@@ -585,6 +585,12 @@ impl Broker {
         Some((topic.id, topic.partitions.iter().map(|partition| partition.group).collect()))
     }
 
+    /// The group of a partition, as far as this broker knows. For those who watch.
+    pub fn partition_group(&self, topic: TopicId, partition: i32) -> Option<GroupId> {
+        let partitions = &self.image()?.topic(topic)?.partitions;
+        partitions.get(usize::try_from(partition).ok()?).map(|partition| partition.group)
+    }
+
     /// The broker that should lead a partition: the one of its first replica, as far as this broker knows. For those who watch.
     pub fn home(&self, group: GroupId) -> Option<NodeId> {
         let (.., partition) = self.image()?.partition_of(group)?;

@@ -193,7 +193,10 @@ impl Broker {
         let Some(replica) = self.replicas.get_mut(&group) else {
             return State::Done(Err(ErrorCode::UnknownTopicOrPartition));
         };
-        let epoch = i32::try_from(replica.raft.term().0).unwrap_or(-1);
+        let mut epoch = i32::try_from(replica.raft.term().0).unwrap_or(-1);
+        if self.config.mutants.planted(Mutant::EndsInEpochZero) {
+            epoch = 0;
+        }
         let log = &mut replica.machine.log;
         let found = |offset: Offset| State::Done(Ok(Found { offset: offset.0, timestamp: -1, epoch }));
         let lookup = match question {

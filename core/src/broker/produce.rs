@@ -332,7 +332,8 @@ impl Broker {
                     index: partition,
                     base_offset: placed.base_offset.0,
                     log_append_time_ms: placed.log_append_time.0,
-                    log_start_offset: placed.log_start.0,
+                    log_start_offset: placed.log_start.0
+                        + if self.config.mutants.planted(Mutant::BeginsBehind) { placed.base_offset.0 + 1 } else { 0 },
                     ..PartitionProduceResponse::default()
                 },
                 Slot::Done(Err(error)) => {

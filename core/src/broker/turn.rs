@@ -473,7 +473,8 @@ impl Broker {
             if i32::try_from(term.0).is_err() {
                 continue;
             }
-            let known = self.routes.get(&group).is_some_and(|route| route.term >= term);
+            let first = self.config.mutants.planted(Mutant::FirstLeaderForEver);
+            let known = self.routes.get(&group).is_some_and(|route| route.term >= term || first);
             if !known {
                 self.forget_strange_routes();
                 self.routes.insert(group, Route { node: from, term });

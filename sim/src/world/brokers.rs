@@ -14,10 +14,11 @@ use tidelog_core::marks;
 use tidelog_core::peer::{Envelope, MessageKind};
 use tidelog_core::rng::Rng;
 use tidelog_core::time::Timestamp;
+use tidelog_properties::fields::Topic;
 use tidelog_properties::sequences::Sent;
 
 use super::hoard::Kind;
-use super::{CHECK_EVERY, Happening, World};
+use super::{CHECK_EVERY, Happening, Phase, World};
 use crate::net::How;
 use crate::record;
 use crate::scenario::{SECOND, TopicSpec};
@@ -27,6 +28,8 @@ use crate::trace;
 
 /// How long a computation takes elsewhere, in microseconds.
 const COMPUTE_MICROS: u64 = 80;
+/// After so long, in microseconds, every broker of a healed cluster has heard who leads.
+const HEARD: u64 = 5 * crate::scenario::SECOND;
 
 pub(super) fn joined(slices: Vec<Bytes>) -> Bytes {
     let mut slices = slices;
@@ -112,6 +115,7 @@ impl World {
                     let promise = self.scenario.settings().request_timeout.0;
                     self.oracle.asked(node, *conn, *id, acks(request));
                     self.oracle.due(now, (node, *conn), *id, request, promise);
+                    self.oracle.questioned(node, *conn, *id, request);
                     if acks(request).is_some_and(|acks| acks != 0) {
                         self.oracle.sent(node, *conn, *id, sequenced(&process.broker, request));
                     }
@@ -338,6 +342,21 @@ impl World {
     fn answered(&mut self, place: u32, conn: ConnId, id: RequestId, response: &Response) {
         if let ResponseBody::Fetch(fetch) = &response.body {
             self.oracle.shown(fetch);
+        }
+        if let Some(process) = &self.hosts[place as usize].process {
+            let topics = &self.scenario.topics;
+            // Which life a name means is clear only where there is one.
+            let lasting = |name: &str| topics.iter().any(|spec| spec.name == name && spec.deletions == 0);
+            let groups = |topic: Topic<'_>, partition: i32| match topic {
+                Topic::Id(id) => process.broker.partition_group(id, partition),
+                Topic::Name(name) => {
+                    let (id, _) = lasting(name).then(|| process.broker.topic(name)).flatten()?;
+                    process.broker.partition_group(id, partition)
+                }
+            };
+            let calm = matches!(self.phase, Phase::Reading { .. } | Phase::Closing { .. });
+            let known = if calm { self.now.saturating_sub(HEARD) } else { 0 };
+            self.oracle.told((NodeId(place + 1), conn), id, response, known, &groups);
         }
         let (ResponseBody::Produce(produce), Some(process)) = (&response.body, &self.hosts[place as usize].process)
         else {

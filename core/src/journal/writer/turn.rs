@@ -147,14 +147,18 @@ impl Writer {
         let base_bytes: u64 = base.iter().map(Draft::bytes).sum();
         let of_groups = base_bytes.saturating_sub(self.table.runs() * RUN_BYTES);
         self.group_bytes = of_groups / base.len() as u64 * 5 / 4;
-        let groups = items as u64 + base.len() as u64;
+        // What little is live in old files moves with each start, and with whoever leaves a spare.
+        let moves = self.current.is_none() || (self.on_spare && self.movable_whole);
+        let moved = if moves { self.movable_bytes() } else { 0 };
+        let groups = (items + base.len() + self.movable.len()) as u64;
         // At least as much room again as the base takes, or files would hold little else.
-        let len = u64::from(sector) + block_bytes_bound(2 * base_bytes + bytes, groups, sector);
+        let len = u64::from(sector) + block_bytes_bound(2 * base_bytes + moved + bytes, groups, sector);
         self.len_min = u64::from(sector) + block_bytes_bound(2 * base_bytes, base.len() as u64, sector);
         if let Some(slot) = self.ready(len) {
+            let (listed, drafts) = if moves { self.moving() } else { (listed, base) };
             self.movable.clear();
             self.on_spare = false;
-            return self.open(slot, listed, base, items, out);
+            return self.open(slot, listed, drafts, items, out);
         }
         // Before the first base, one refusal is enough to do with less.
         if !self.full || (self.full_retry && self.current.is_some()) {
@@ -205,10 +209,7 @@ impl Writer {
             self.free.remove(&slot);
             return self.make_ready(slot, slot.len, true);
         }
-        let moved = self.moved();
-        let listed = self.listed();
-        let mut drafts = self.base(&listed);
-        drafts.extend(moved);
+        let (listed, drafts) = self.moving();
         (self.on_spare, self.movable_whole) = (true, true);
         self.open(slot, listed, drafts, items, out);
     }
@@ -232,6 +233,15 @@ impl Writer {
             self.movable.clear();
             fitting(0)
         })
+    }
+
+    /// The files that the next base lists, the base, and what moves with it.
+    fn moving(&mut self) -> (BTreeSet<u64>, Vec<Draft>) {
+        let moved = self.moved();
+        let listed = self.listed();
+        let mut drafts = self.base(&listed);
+        drafts.extend(moved);
+        (listed, drafts)
     }
 
     /// Frames of what moves to the next file; the table knows it there from now on.
