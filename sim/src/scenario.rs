@@ -24,6 +24,7 @@ pub(crate) const LATE: u64 = 3 * SECOND;
 
 /// A run, before its first step. Durations are microseconds of virtual time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// What every random stream is made of.
     pub seed: u64,
@@ -67,6 +68,7 @@ pub struct Scenario {
 
 /// A topic.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TopicSpec {
     /// Its name.
     pub name: String,
@@ -103,6 +105,7 @@ fn forever() -> i64 {
 
 /// A client that writes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProducerSpec {
     /// Whether it is idempotent (KIP-98).
     pub idempotent: bool,
@@ -123,6 +126,7 @@ pub struct ProducerSpec {
 
 /// A client that reads.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConsumerSpec {
     /// The time between two polls.
     pub pause: u64,
@@ -134,6 +138,7 @@ pub struct ConsumerSpec {
 
 /// Sizes of brokers, as far as they are drawn.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sizes {
     /// See [`Settings::tick`].
     pub tick: u64,
@@ -169,6 +174,7 @@ fn unbounded() -> u64 {
 
 /// Faults per hundred simulated seconds; zero leaves a fault out.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rates {
     /// A process is killed and started again.
     pub kill: u64,

@@ -103,6 +103,17 @@ pub(crate) fn brokers_in(text: &str) -> Vec<String> {
     names
 }
 
+/// Which brokers a cluster of so many has.
+pub(crate) fn brokers(count: u32) -> String {
+    match count {
+        1 => "there is only broker 1".to_owned(),
+        count => {
+            let but_last: Vec<String> = (1..count).map(|node| node.to_string()).collect();
+            format!("there are {} and {count}", but_last.join(", "))
+        }
+    }
+}
+
 /// The moment an evidence line begins with (`12.345678s ...`), in microseconds.
 pub(crate) fn moment_of(line: &str) -> Option<u64> {
     let (time, _) = line.split_once("s ")?;
