@@ -371,6 +371,11 @@ impl Scenario {
         settings
     }
 
+    /// Which brokers there are, for people.
+    pub fn broker_names(&self) -> String {
+        crate::words::brokers(self.brokers)
+    }
+
     /// Partitions over all topics.
     pub fn partitions(&self) -> u32 {
         self.topics.iter().map(|topic| topic.partitions).sum()

@@ -259,7 +259,7 @@ impl World {
             debug_assert!(at >= self.now, "time does not go back");
             self.now = at;
             self.happen(what);
-            if self.oracle.broken() || self.until.is_some_and(|until| self.steps >= until) {
+            if self.oracle.broken() || self.was_cut_short() {
                 self.phase = Phase::Done;
             }
         }
@@ -310,6 +310,11 @@ impl World {
     /// The chained hash of everything that happened so far.
     pub fn trace_hash(&self) -> u64 {
         self.digest.value()
+    }
+
+    /// Whether it was ended by [`Options::until`]: then nothing was judged that is judged at the end.
+    pub fn was_cut_short(&self) -> bool {
+        self.until.is_some_and(|until| self.steps >= until)
     }
 
     /// What has been counted so far.

@@ -182,7 +182,7 @@ fn of_act(scenario: &Scenario, act: &Act) -> Result<(), String> {
 fn of_target(scenario: &Scenario, target: Target) -> Result<(), String> {
     match target {
         Target::Node(node) if node < 1 || node > scenario.brokers => {
-            Err(format!("there is no broker {node}: {}", crate::words::brokers(scenario.brokers)))
+            Err(format!("there is no broker {node}: {}", scenario.broker_names()))
         }
         Target::Node(_) | Target::Leader(_) => Ok(()),
     }

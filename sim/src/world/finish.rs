@@ -154,7 +154,7 @@ impl World {
     pub fn outcome(&mut self) -> Outcome {
         self.tally.acked = self.record.acked();
         self.tally.polled = self.record.records_polled();
-        let cut_short = self.until.is_some_and(|until| self.steps >= until);
+        let cut_short = self.was_cut_short();
         if !cut_short && !self.oracle.is_broken_inside() {
             self.audit(self.oracle.broken());
             self.judge_what_stands();
