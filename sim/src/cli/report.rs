@@ -259,3 +259,82 @@ impl Summary {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidelog_sim::{Finding, Tally};
+
+    use super::*;
+
+    fn outcome(seed: u64, verdict: Verdict) -> Outcome {
+        let finding = |property: &str| Finding {
+            property: property.to_owned(),
+            sentence: format!("what {property} says"),
+            evidence: Vec::new(),
+            about: Vec::new(),
+            around: None,
+        };
+        let findings = match verdict {
+            Verdict::Invariant => vec![finding("durable-early")],
+            Verdict::Liveness => vec![finding("stuck")],
+            _ => Vec::new(),
+        };
+        let tally = Tally { acked: 10, ..Tally::default() };
+        Outcome { seed, verdict, trace_hash: seed, sim_micros: 1, steps: 1, tally, findings, chain: Vec::new() }
+    }
+
+    fn summary(verdicts: &[Verdict]) -> Summary {
+        let outcomes = (7..).zip(verdicts).map(|(seed, verdict)| outcome(seed, *verdict)).collect();
+        Summary { first: 7, outcomes, millis: 1, plant: Plant::default() }
+    }
+
+    #[test]
+    fn a_failure_says_how_many_seeds_passed_before_it() {
+        let passed = summary(&[Verdict::Pass, Verdict::Pass, Verdict::Vacuous, Verdict::Liveness, Verdict::Pass]);
+        let shown = passed.shown().expect("one failed");
+        assert_eq!(shown.seed, 10);
+        let text = passed.failure(shown);
+        assert!(text.ends_with("before it 2 seeds from 0x7 passed, and 1 proved nothing\n"), "{text}");
+        assert_eq!(passed.json()["passed_before"], 2);
+        let first = summary(&[Verdict::Liveness, Verdict::Pass]);
+        assert!(!first.failure(first.shown().expect("one failed")).contains("before it"));
+    }
+
+    #[test]
+    fn a_campaign_is_summed_up_by_oracle() {
+        use Verdict::{Invariant, Liveness, Nondeterminism, Pass, Vacuous};
+        let all = summary(&[Pass, Invariant, Vacuous, Liveness, Invariant, Nondeterminism]);
+        assert_eq!(
+            all.sum_up(),
+            "6 seeds from 0x7: 1 passed, 4 failed, 1 proved nothing; 60 records acknowledged\n     \
+             2  invariant/durable-early, first at seed 0x8\n     1  liveness/stuck, first at seed 0xa\n     \
+             1  nondeterminism/nondeterminism, first at seed 0xc\n"
+        );
+        let told = all.json();
+        let failures: Vec<&str> =
+            told["failures"].as_array().into_iter().flatten().filter_map(|it| it["oracle"].as_str()).collect();
+        assert_eq!(failures, ["durable-early", "stuck", "durable-early", "nondeterminism"]);
+        assert_eq!((&told["passed"], &told["failed"], &told["vacuous"]), (&1.into(), &4.into(), &1.into()));
+    }
+
+    #[test]
+    fn what_was_never_met_is_told_once_there_were_seeds_enough() {
+        let many = summary(&[Verdict::Pass; MARKS_EXPECTED_AFTER_SEEDS]);
+        assert!(many.never_met().starts_with("never met: "), "{}", many.never_met());
+        assert_eq!(summary(&[Verdict::Pass]).never_met(), "");
+    }
+
+    #[test]
+    fn a_command_can_be_pasted() {
+        let plant = Plant { mutant: Some("lost-vote".to_owned()) };
+        assert_eq!(replay_command(31, &Plant::default()), "cargo run --release -p tidelog-sim -- replay 0x1f");
+        assert_eq!(
+            replay_of_file("my run's", &plant),
+            r"cargo run --release -p tidelog-sim --features mutants -- replay 'my run'\''s' --mutant lost-vote"
+        );
+        assert_eq!(
+            replay_of_file("runs/a-1.txt", &Plant::default()),
+            "cargo run --release -p tidelog-sim -- replay runs/a-1.txt"
+        );
+    }
+}
