@@ -5,6 +5,7 @@
 
 mod brokers;
 mod clients;
+mod concern;
 mod epilogue;
 mod finish;
 mod hoard;
@@ -155,6 +156,8 @@ pub struct World {
     founded: BTreeSet<ClusterId>,
     ending: epilogue::Ending,
     mutants: Mutants,
+    /// Who takes a step, while it does.
+    work: Option<concern::Work>,
 }
 
 /// Every so many steps of a broker all of its invariants are asserted, whatever it touched.
@@ -198,6 +201,7 @@ impl World {
             founded: BTreeSet::new(),
             ending: epilogue::Ending::default(),
             mutants: options.mutants,
+            work: None,
             scenario,
             plan,
         };

@@ -16,6 +16,7 @@ use tidelog_core::rng::Rng;
 use tidelog_core::time::Timestamp;
 use tidelog_properties::sequences::Sent;
 
+use super::concern::{Cause, Work};
 use super::hoard::Kind;
 use super::{CHECK_EVERY, Happening, World};
 use crate::net::How;
@@ -145,6 +146,7 @@ impl World {
         let Some(process) = host.alive(life) else {
             return;
         };
+        self.work = Some(Work::Broker(place, Cause::from(&input)));
         let mut effects = std::mem::take(&mut process.effects);
         // What a client sent on a connection that the broker has closed meanwhile, nobody reads.
         if !unheard {
@@ -172,6 +174,7 @@ impl World {
                 self.oracle.went_on(place + 1, file);
             }
         }
+        self.work = None;
     }
 
     fn events(&mut self, place: u32, effects: &mut Effects) {
@@ -547,7 +550,9 @@ impl World {
         self.weigh(place);
         let host = &mut self.hosts[place as usize];
         if let Some(process) = &host.process {
+            let before = self.work.replace(Work::Broker(place, Cause::Other));
             process.broker.check();
+            self.work = before;
         }
         host.process = None;
         host.started_at = None;
