@@ -640,3 +640,20 @@ fn a_label_of_another_topic_fits_nothing() {
     script.history.relabel(OpId(0), "x#1");
     script.breaks(&["unexplained"]);
 }
+
+#[test]
+fn a_reader_that_hangs_tells_nothing_of_the_end() {
+    // It was told to read up to 3, and came to 2: that it hangs is another oracle's to say.
+    let mut script = three();
+    script.asked(8, Which::Latest, Some(3), None);
+    script.asked(99, Which::Latest, Some(3), None);
+    script.final_read(&[(0, 100), (1, 101)]);
+    script.breaks(&["unseen"]);
+
+    // One that came as far as it was told to says that others were told too much.
+    let mut script = three();
+    script.asked(8, Which::Latest, Some(4), None);
+    script.asked(8, Which::Latest, Some(4), None);
+    script.final_read(&[(0, 100), (1, 101), (2, 102)]);
+    script.breaks(&["latest-goes-back"]);
+}

@@ -7,6 +7,8 @@ mod args;
 mod campaign;
 #[cfg(feature = "mutants")]
 mod mutants;
+#[cfg(feature = "mutants")]
+mod near;
 mod pool;
 mod profile;
 mod replay;
@@ -42,6 +44,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Profile(profile) => profile::profile(&profile),
         #[cfg(feature = "mutants")]
         Command::Mutants(scoreboard) => mutants::scoreboard(&scoreboard),
+        #[cfg(not(feature = "mutants"))]
+        Command::Mutants(_) => Err(args::without_bugs("there are no planted bugs in this build", "mutants")),
     };
     if let Err(error) = std::io::stdout().flush() {
         out::lost(&error);

@@ -24,6 +24,7 @@ pub(crate) const fn only(place: Place) -> Places {
 
 /// One message in ten thousand and so on: how bad the links between brokers are, in parts per million.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Weather {
     /// Messages that vanish.
     pub loss: u64,

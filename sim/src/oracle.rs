@@ -266,7 +266,7 @@ impl Oracle {
             property: "restart".to_owned(),
             sentence: format!("broker {node} gave up although nothing but crashes happened to it: {why}"),
             evidence: Vec::new(),
-            about: vec![format!("broker {node} ")],
+            about: vec![format!("broker {node}")],
             around: None,
         };
         self.findings.push((Verdict::Invariant, finding));
@@ -280,7 +280,7 @@ impl Oracle {
                 "broker {node} writes the same to its journal again and again, although nobody asks for anything"
             ),
             evidence: Vec::new(),
-            about: vec![format!("broker {node} ")],
+            about: vec![format!("broker {node}")],
             around: None,
         };
         self.findings.push((Verdict::Liveness, finding));
@@ -295,7 +295,7 @@ impl Oracle {
                  not safely on its disk, and heals only where another replica has it"
             ),
             evidence: Vec::new(),
-            about: vec![format!("broker {node} "), format!("broker {node},")],
+            about: vec![format!("broker {node}")],
             around: None,
         };
         self.findings.push((Verdict::Invariant, finding));
@@ -309,7 +309,7 @@ impl Oracle {
                 "broker {node} has not read all its files once since it was started: damage goes unnoticed"
             ),
             evidence: Vec::new(),
-            about: vec![format!("broker {node} ")],
+            about: vec![format!("broker {node}")],
             around: None,
         };
         self.findings.push((Verdict::Liveness, finding));
@@ -323,7 +323,7 @@ impl Oracle {
                 "broker {founder} founded a cluster on the word of a disk of broker {member} that was gone before it asked"
             ),
             evidence: Vec::new(),
-            about: vec![format!("broker {founder} "), format!("broker {member} ")],
+            about: vec![format!("broker {founder}"), format!("broker {member}")],
             around: None,
         };
         self.findings.push((Verdict::Invariant, finding));
@@ -335,7 +335,7 @@ impl Oracle {
             property: "went-on".to_owned(),
             sentence: format!("broker {node} went on after a write of {file} failed: nobody knows what is on its disk"),
             evidence: Vec::new(),
-            about: vec![format!("broker {node} ")],
+            about: vec![format!("broker {node}")],
             around: None,
         };
         self.findings.push((Verdict::Invariant, finding));
@@ -377,7 +377,7 @@ impl Oracle {
             property: property.to_owned(),
             sentence: format!("after {} ms, {what}", limit / 1_000),
             evidence: Vec::new(),
-            about: nodes.iter().flat_map(|node| [format!("broker {node} "), format!("broker {node},")]).collect(),
+            about: nodes.iter().map(|node| format!("broker {node}")).collect(),
             around: None,
         };
         self.findings.push((Verdict::Liveness, finding));
@@ -389,7 +389,7 @@ impl Oracle {
             property: "space-kept".to_owned(),
             sentence: format!("broker {node} takes more of its disk than it needs: {what}"),
             evidence: Vec::new(),
-            about: vec![format!("broker {node} ")],
+            about: vec![format!("broker {node}")],
             around: None,
         };
         self.findings.push((Verdict::Invariant, finding));

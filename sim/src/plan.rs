@@ -49,7 +49,7 @@ pub enum Way {
 
 /// A fault. Durations are microseconds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[allow(missing_docs, reason = "the fields are said by the variant's sentence")]
 pub enum Fault {
     /// `target` is killed and starts again `down` later; its page cache survives.

@@ -24,6 +24,7 @@ pub(crate) const LATE: u64 = 3 * SECOND;
 
 /// A run, before its first step. Durations are microseconds of virtual time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// What every random stream is made of.
     pub seed: u64,
@@ -70,6 +71,7 @@ pub struct Scenario {
 
 /// A topic.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TopicSpec {
     /// Its name.
     pub name: String,
@@ -106,6 +108,7 @@ fn forever() -> i64 {
 
 /// A client that writes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProducerSpec {
     /// Whether it is idempotent (KIP-98).
     pub idempotent: bool,
@@ -126,6 +129,7 @@ pub struct ProducerSpec {
 
 /// A client that reads.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConsumerSpec {
     /// The time between two polls.
     pub pause: u64,
@@ -137,6 +141,7 @@ pub struct ConsumerSpec {
 
 /// Sizes of brokers, as far as they are drawn.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sizes {
     /// See [`Settings::tick`].
     pub tick: u64,
@@ -172,6 +177,7 @@ fn unbounded() -> u64 {
 
 /// Faults per hundred simulated seconds; zero leaves a fault out.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rates {
     /// A process is killed and started again.
     pub kill: u64,
@@ -371,6 +377,11 @@ impl Scenario {
         settings.journal_block_bytes = self.sizes.journal_block;
         settings.append_bytes = self.sizes.append;
         settings
+    }
+
+    /// Which brokers there are, for people.
+    pub fn broker_names(&self) -> String {
+        crate::words::brokers(self.brokers)
     }
 
     /// Partitions over all topics.

@@ -82,25 +82,74 @@ pub(crate) fn for_users(property: &str) -> Option<&'static str> {
 
 /// The groups a text speaks of, as the story names them.
 pub(crate) fn groups_in(text: &str) -> Vec<String> {
-    let digits = text.match_indices("Group ").map(|(at, found)| &text[at + found.len()..]);
-    let numbers = digits.filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
-    numbers
-        .filter(|number| !number.is_empty())
-        .map(|number| if number == "0" { "the controller".to_owned() } else { format!("group {number}") })
-        .collect()
+    let mut numbers: Vec<&str> =
+        ["Group ", "group ", "GroupId("].iter().flat_map(|word| numbers_after(text, word)).collect();
+    if text.contains("the controller") {
+        numbers.push("0");
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    let name = |number| if number == "0" { "the controller".to_owned() } else { format!("group {number}") };
+    numbers.into_iter().map(name).collect()
 }
 
 /// The brokers a text speaks of, as the story names them.
 pub(crate) fn brokers_in(text: &str) -> Vec<String> {
-    let digits = text.match_indices("broker ").map(|(at, found)| &text[at + found.len()..]);
-    let mut names: Vec<String> = digits
-        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
-        .filter(|number| !number.is_empty())
-        .map(|number| format!("broker {number}"))
-        .collect();
+    named_in(text, "broker")
+}
+
+/// The clients a text speaks of, as the story names them.
+pub(crate) fn clients_in(text: &str) -> Vec<String> {
+    named_in(text, "client")
+}
+
+fn named_in(text: &str, what: &str) -> Vec<String> {
+    let mut names: Vec<String> =
+        numbers_after(text, &format!("{what} ")).map(|number| format!("{what} {number}")).collect();
     names.sort();
     names.dedup();
     names
+}
+
+/// The numbers that follow a word in a text.
+fn numbers_after<'a>(text: &'a str, word: &str) -> impl Iterator<Item = &'a str> {
+    let rests: Vec<&str> = text.match_indices(word).map(|(at, found)| &text[at + found.len()..]).collect();
+    let numbers = rests.into_iter().filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    numbers.filter(|number| !number.is_empty())
+}
+
+/// Whether a text holds a word, and not only as the beginning of a greater number.
+pub(crate) fn speaks_of(text: &str, word: &str) -> bool {
+    let mut found = text.match_indices(word);
+    found.any(|(at, word)| !text[at + word.len()..].starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// The partitions of a topic that a text speaks of: `topic/0`, `topic-0`, or of one of its lives, `topic#1f/0`.
+pub(crate) fn partitions_in(text: &str, topic: &str) -> Vec<i32> {
+    let number = |at: usize| {
+        let rest = &text[at + topic.len()..];
+        let rest = match rest.strip_prefix('#') {
+            Some(life) => life.trim_start_matches(|c: char| c.is_ascii_alphanumeric()),
+            None => rest,
+        };
+        let digits = rest.strip_prefix(['/', '-'])?;
+        digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    let mut partitions: Vec<i32> = text.match_indices(topic).filter_map(|(at, _)| number(at)).collect();
+    partitions.sort_unstable();
+    partitions.dedup();
+    partitions
+}
+
+/// Which brokers a cluster of so many has.
+pub(crate) fn brokers(count: u32) -> String {
+    match count {
+        1 => "there is only broker 1".to_owned(),
+        count => {
+            let but_last: Vec<String> = (1..count).map(|node| node.to_string()).collect();
+            format!("there are {} and {count}", but_last.join(", "))
+        }
+    }
 }
 
 /// The moment an evidence line begins with (`12.345678s ...`), in microseconds.
@@ -119,6 +168,11 @@ mod tests {
     fn texts_tell_groups_brokers_and_moments() {
         assert_eq!(groups_in("Group 0, broker 3: it leads; Group 17 too"), ["the controller", "group 17"]);
         assert_eq!(brokers_in("broker 3 and broker 12 and broker 3"), ["broker 12", "broker 3"]);
+        assert_eq!(groups_in("group 12 and GroupId(3), and the controller"), ["the controller", "group 12", "group 3"]);
+        assert_eq!(clients_in("request 4 on connection 2 of client 11"), ["client 11"]);
+        let text = "topic-0/3 and topic-0-1, topic-0#00ff/2 and topic-01/9";
+        assert_eq!((partitions_in(text, "topic-0"), partitions_in(text, "topic-2")), (vec![1, 2, 3], vec![]));
+        assert!(speaks_of("broker 12, broker 1", "broker 1") && !speaks_of("broker 12", "broker 1"));
         assert_eq!(moment_of("59.315268s process 5: polls"), Some(59_315_268));
         assert_eq!(moment_of("durable: replica 1 to 114"), None);
     }

@@ -5,6 +5,7 @@
 
 mod brokers;
 mod clients;
+mod concern;
 mod epilogue;
 mod finish;
 mod full;
@@ -160,6 +161,8 @@ pub struct World {
     founded: BTreeSet<ClusterId>,
     ending: epilogue::Ending,
     mutants: Mutants,
+    /// Who takes a step, while it does.
+    work: Option<concern::Work>,
 }
 
 /// Every so many steps of a broker all of its invariants are asserted, whatever it touched.
@@ -204,6 +207,7 @@ impl World {
             founded: BTreeSet::new(),
             ending: epilogue::Ending::default(),
             mutants: options.mutants,
+            work: None,
             scenario,
             plan,
         };
@@ -265,7 +269,7 @@ impl World {
             debug_assert!(at >= self.now, "time does not go back");
             self.now = at;
             self.happen(what);
-            if self.oracle.broken() || self.until.is_some_and(|until| self.steps >= until) {
+            if self.oracle.broken() || self.was_cut_short() {
                 self.phase = Phase::Done;
             }
         }
@@ -318,6 +322,11 @@ impl World {
     /// The chained hash of everything that happened so far.
     pub fn trace_hash(&self) -> u64 {
         self.digest.value()
+    }
+
+    /// Whether it was ended by [`Options::until`]: then nothing was judged that is judged at the end.
+    pub fn was_cut_short(&self) -> bool {
+        self.until.is_some_and(|until| self.steps >= until)
     }
 
     /// What has been counted so far.

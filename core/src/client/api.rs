@@ -492,3 +492,25 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// Why something that was asked for is not done yet: what a broker said of it last, or did not say, before it is tried again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    /// The partition it is about, if it is about one.
+    pub place: Option<(String, i32)>,
+    /// The broker that was asked last, if its number is known.
+    pub broker: Option<i32>,
+    /// What it said ([`ErrorCode::NetworkException`] if it said nothing).
+    pub error: ErrorCode,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.error.name())?;
+        if let Some((topic, partition)) = &self.place {
+            write!(f, " for {topic}/{partition}")?;
+        }
+        // Brokers that are known by their address alone have no number yet.
+        self.broker.filter(|broker| *broker >= 0).map_or(Ok(()), |broker| write!(f, " by broker {broker}"))
+    }
+}

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::admin;
-use super::api::{CallId, Config, Effect, Failure, Outcome, Position, Resource};
+use super::api::{CallId, Config, Effect, Failure, Outcome, Position, Resource, Trouble};
 use super::connections::{Ask, Connections, Lane, Lost, Node, Outgoing};
 use super::metadata::{Metadata, Turn};
 use crate::id::{DirectoryId, NodeId, TopicId};
@@ -61,6 +61,8 @@ struct Call {
     /// An order that may have been carried out.
     doubtful: bool,
     last_error: Option<(ErrorCode, String)>,
+    /// Who was asked last.
+    node: Option<Node>,
 }
 
 /// What an answer means for a call.
@@ -109,6 +111,7 @@ impl Calls {
             in_flight: false,
             doubtful: false,
             last_error: None,
+            node: None,
         };
         self.calls.insert(self.last, call);
     }
@@ -167,6 +170,7 @@ impl Calls {
             let epoch = leader.map_or(-1, |(_, epoch)| epoch);
             let body = admin::request(&call.what, epoch, self.request_timeout);
             call.in_flight = true;
+            call.node = Some(node);
             net.send(now, (node, Lane::Main), Ask::Call(*number), Outgoing::new(body), out);
         }
     }
@@ -212,6 +216,24 @@ impl Calls {
         if let Some(call) = self.calls.remove(&number) {
             done.push((call.owner, outcome));
         }
+    }
+
+    /// Calls that were not answered to the purpose, and why.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = Trouble> {
+        self.calls.values().filter_map(|call| {
+            let (error, _) = call.last_error.as_ref()?;
+            let place = match &call.what {
+                What::Offset { topic, partition, .. } => Some((topic.clone(), *partition)),
+                What::Create { .. }
+                | What::Delete { .. }
+                | What::DeleteById { .. }
+                | What::Describe { .. }
+                | What::Configs { .. }
+                | What::Quorum
+                | What::Admit { .. } => None,
+            };
+            Some(Trouble { place, broker: call.node, error: *error })
+        })
     }
 
     /// The next moment at which something here changes by itself, after `now`.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::api::{Assignment, CallId, Config, Consumed, Failure, Outcome, Position, Progress};
+use super::api::{Assignment, CallId, Config, Consumed, Failure, Outcome, Position, Progress, Trouble};
 use super::calls::{Owner, What};
 use super::decode::{Fetched, decode};
 use super::producer::{Completion, Place};
@@ -29,6 +29,8 @@ struct Reading {
     error: Option<Failure>,
     in_flight: bool,
     retry_at: Instant,
+    /// What came of the last fetch, if that is to be tried again.
+    trouble: Option<(i32, ErrorCode)>,
 }
 
 #[derive(Debug)]
@@ -222,6 +224,7 @@ impl Consumer {
                 error: None,
                 in_flight: false,
                 retry_at: now,
+                trouble: None,
             };
             self.assigned.insert(place, reading);
         }
@@ -322,10 +325,11 @@ impl Consumer {
         self.assigned.get_mut(&wanted.place).filter(|reading| reading.life == wanted.life)
     }
 
-    /// Takes what came of a fetch; `None` if nothing did. Says whether metadata proved stale.
+    /// Takes what came of a fetch from this broker; `None` if nothing did. Says whether metadata proved stale.
     pub(super) fn fetched(
         &mut self,
         now: Instant,
+        node: i32,
         wanted: &Wanted,
         data: Option<(TopicId, &PartitionData)>,
         room: &mut usize,
@@ -337,8 +341,10 @@ impl Consumer {
         reading.in_flight = false;
         let Some((topic_id, data)) = data else {
             reading.retry_at = retry_at;
+            reading.trouble = Some((node, ErrorCode::NetworkException));
             return true;
         };
+        reading.trouble = None;
         let (topic, partition) = &wanted.place;
         let known = ErrorCode::from_code(data.error_code);
         match known.unwrap_or(ErrorCode::UnknownServerError) {
@@ -372,6 +378,7 @@ impl Consumer {
             }
             error if error.is_retriable() || error == ErrorCode::UnknownServerError => {
                 reading.retry_at = retry_at;
+                reading.trouble = Some((node, error));
                 true
             }
             error => {
@@ -381,6 +388,14 @@ impl Consumer {
                 false
             }
         }
+    }
+
+    /// Partitions that could not be fetched from, and why.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = Trouble> {
+        self.assigned.iter().filter_map(|(place, reading)| {
+            let (broker, error) = reading.trouble?;
+            Some(Trouble { place: Some(place.clone()), broker: Some(broker), error })
+        })
     }
 
     /// The next moment at which something here changes by itself, after `now`.

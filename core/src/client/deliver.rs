@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::api::{CallId, Config, Effect, Failure, Record};
+use super::api::{CallId, Config, Effect, Failure, Record, Trouble};
 use super::connections::{Ask, Connections, Lane, Lost, Node, Outgoing};
 use super::limits;
 use super::metadata::{Metadata, Turn};
@@ -254,6 +254,11 @@ impl Delivery {
         if is_hopeless(error) {
             self.producer.refuse_identity(error, done);
         }
+    }
+
+    /// Batches that were not taken, and why.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = Trouble> {
+        self.producer.troubles()
     }
 
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {

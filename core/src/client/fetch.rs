@@ -134,7 +134,7 @@ impl Fetcher {
         let mut hints = Vec::new();
         for wanted in &flight.wanted {
             let data = brought.get(&(wanted.place.0.as_str(), wanted.place.1)).copied();
-            stale |= consumer.fetched(now, wanted, data, &mut room);
+            stale |= consumer.fetched(now, flight.node, wanted, data, &mut room);
             hints.extend(data.map(|(_, data)| (&wanted.place, data.current_leader.clone())));
         }
         for (place, hint) in hints {

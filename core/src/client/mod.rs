@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 
 pub use api::{
     Assignment, Broker, CallId, Config, ConfigEntry, Consumed, Effect, Failure, Input, Operation, Outcome, Partition,
-    Position, Progress, QuorumMember, Record, Resource, Topic,
+    Position, Progress, QuorumMember, Record, Resource, Topic, Trouble,
 };
 
 use calls::{Calls, Owner, What};
@@ -82,6 +82,12 @@ impl Client {
     /// How many calls are not completed.
     pub fn open_calls(&self) -> usize {
         self.open.len()
+    }
+
+    /// Why what was asked for is not done yet: the last retriable error of each partition and call that had one since it last
+    /// came on. For whoever waits; nobody has to ask.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.consumer.troubles().chain(self.delivery.troubles()).chain(self.calls.troubles()).collect()
     }
 
     /// Takes one input and appends what is to be done about it, in order.

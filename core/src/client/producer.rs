@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::api::{CallId, Config, Failure, Outcome, Record};
+use super::api::{CallId, Config, Failure, Outcome, Record, Trouble};
 use super::limits;
 use super::partitioner::Partitioner;
 use super::settle::{Verdict, judge};
@@ -259,6 +259,14 @@ impl Producer {
         self.queues
             .retain(|_, queue| !queue.batches.is_empty() || queue.identity.is_some() || queue.generation_min > 0);
         self.buffered -= freed;
+    }
+
+    /// Partitions whose oldest batch was not taken, and why.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = Trouble> {
+        self.queues.iter().filter_map(|(place, queue)| {
+            let (error, _) = queue.batches.front()?.last_error.as_ref()?;
+            Some(Trouble { place: Some(place.clone()), broker: queue.node, error: *error })
+        })
     }
 
     /// The partitions with something to send, or to wait for.

@@ -193,3 +193,25 @@ fn a_partition_that_is_not_assigned_can_not_be_sought() {
     let failure = world.run(Operation::Seek { to }).unwrap_err();
     assert!(matches!(failure, Failure::Definite { error: ErrorCode::InvalidRequest, .. }), "{failure:?}");
 }
+
+#[test]
+fn whoever_waits_can_ask_why() {
+    let mut world = world(30);
+    world.run(assign(Position::Earliest)).unwrap();
+    assert_eq!(poll_all(&mut world, 100).len(), 30);
+    assert_eq!(world.client.troubles(), []);
+    let leaders: Vec<i32> = (0..3).map(|partition| world.cluster.partition("t", partition).leader).collect();
+    let refuses = |error| Box::new(move |_: &mut Cluster, _, _: &_| Deed::Refuse(error));
+    world.script = refuses(ErrorCode::KafkaStorageError);
+    assert_eq!(poll(&mut world, 10).unwrap(), []);
+    let told: Vec<String> = world.client.troubles().iter().map(ToString::to_string).collect();
+    let all = (0..3).zip(leaders).map(|(at, leader)| format!("KAFKA_STORAGE_ERROR for t/{at} by broker {leader}"));
+    assert_eq!(told, all.collect::<Vec<_>>());
+    // A batch that is refused again and again, too.
+    world.call(produce("t", 1, "1000"));
+    world.run_for(Duration::from_millis(300));
+    assert!(world.client.troubles().len() == 4, "{:?}", world.client.troubles());
+    world.script = Box::new(|_, _, _| Deed::Answer);
+    assert_eq!(poll_all(&mut world, 100).len(), 1);
+    assert_eq!(world.client.troubles(), []);
+}

@@ -22,7 +22,15 @@ fn never_back(view: &View<'_>, partition: &Partition<'_>, verdict: &mut Verdict,
     let name = partition.name();
     let mut highest: BTreeMap<(Process, bool), Asked<'_>> = BTreeMap::new();
     let finals = partition.polls.iter().filter(|polled| polled.poll.is_final);
-    let final_end = finals.map(|polled| (polled.next, polled.id)).max();
+    let final_end = finals.max_by_key(|polled| (polled.next, polled.id));
+    // Who was told how far to read and did not come there cannot say where the log ends.
+    let goal = |reader: Process| {
+        let latest = partition.asked.iter().filter(|asked| asked.which == Which::Latest);
+        latest.filter(|asked| asked.record.process == reader).filter_map(|asked| asked.offset).max()
+    };
+    let final_end = final_end
+        .filter(|last| goal(last.record.process).is_none_or(|goal| goal <= last.next))
+        .map(|last| (last.next, last.id));
     for asked in &partition.asked {
         *looks += 1;
         let earliest = match asked.which {

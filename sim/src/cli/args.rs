@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tidelog_core::mutants::Mutants;
 
+#[cfg(feature = "mutants")]
+use super::near;
 use super::seed::SeedArg;
 
 /// Simulates a tidelog cluster under faults, from a seed.
@@ -29,16 +31,14 @@ pub(crate) enum Command {
     Replay(Replay),
     /// What a typical run does: medians over many seeds.
     Profile(Profile),
-    /// How many seeds it takes to find each planted bug.
-    #[cfg(feature = "mutants")]
+    /// How many seeds it takes to find each planted bug (builds with `--features mutants`).
     Mutants(Scoreboard),
 }
 
 /// Which bug to plant.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Plant {
-    /// Plant this bug in every broker.
-    #[cfg(feature = "mutants")]
+    /// Plant this bug in every broker (builds with `--features mutants`).
     #[arg(long, value_name = "NAME")]
     pub(crate) mutant: Option<String>,
 }
@@ -46,24 +46,41 @@ pub(crate) struct Plant {
 impl Plant {
     /// The switchboard with the bug planted, if one is asked for.
     pub(crate) fn mutants(&self) -> Result<Mutants, String> {
-        #[cfg(feature = "mutants")]
-        if let Some(name) = &self.mutant {
-            return Mutants::named(name).ok_or_else(|| {
-                let known: Vec<&str> = tidelog_core::mutants::REGISTRY.iter().map(|(_, name, _)| *name).collect();
-                format!("no mutant is called `{name}`; there are {}", known.join(", "))
-            });
-        }
-        Ok(Mutants::default())
+        self.mutant.as_deref().map_or_else(|| Ok(Mutants::default()), planted)
     }
 
     /// The words of a replay command.
     pub(crate) fn words(&self) -> String {
-        #[cfg(feature = "mutants")]
-        if let Some(name) = &self.mutant {
-            return format!(" --mutant {name}");
-        }
-        String::new()
+        self.mutant.as_ref().map_or_else(String::new, |name| format!(" --mutant {name}"))
     }
+}
+
+/// The switchboard with the bug of this name planted.
+#[cfg(feature = "mutants")]
+pub(crate) fn planted(name: &str) -> Result<Mutants, String> {
+    use tidelog_core::mutants::{CONTROLS, REGISTRY};
+    let known = || REGISTRY.iter().map(|(_, name, _)| *name).chain(CONTROLS.iter().map(|control| control.name));
+    Mutants::named(name).ok_or_else(|| {
+        format!(
+            "no planted bug is called `{name}`; the nearest are {}; `tidelog-sim mutants --list` names all",
+            near::nearest(name, known(), 4).join(", ")
+        )
+    })
+}
+
+/// The switchboard of a build that has none.
+#[cfg(not(feature = "mutants"))]
+pub(crate) fn planted(name: &str) -> Result<Mutants, String> {
+    Err(without_bugs(&format!("this build can not plant `{name}`"), &format!("run --mutant {name}")))
+}
+
+/// What is missing, and how to build what has it.
+#[cfg(not(feature = "mutants"))]
+pub(crate) fn without_bugs(what: &str, command: &str) -> String {
+    format!(
+        "{what}; one with the feature `mutants` has them: \
+         cargo run --release -p tidelog-sim --features mutants -- {command}"
+    )
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -72,7 +89,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<SeedArg>,
     /// How many seeds.
-    #[arg(long, value_name = "N", conflicts_with = "for_")]
+    #[arg(long, value_name = "N", conflicts_with = "for_", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: Option<u64>,
     /// Go on for so long: 45s, 10m, 2h.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
@@ -83,7 +100,7 @@ pub(crate) struct Run {
     /// Say nothing but what fails.
     #[arg(long)]
     pub(crate) quiet: bool,
-    /// Do not stop at the first failure; list each in a line.
+    /// Do not stop at the first failure: each is listed in a line, and they are summed up at the end.
     #[arg(long)]
     pub(crate) keep_going: bool,
     /// Write scenario and plan of the failing run (or of the first) to this file.
@@ -131,26 +148,38 @@ pub(crate) struct Profile {
     #[arg(long, value_name = "S", default_value = "1")]
     pub(crate) seed: SeedArg,
     /// How many seeds.
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: u64,
 }
 
 /// Arguments of the scoreboard.
-#[cfg(feature = "mutants")]
+#[cfg_attr(not(feature = "mutants"), allow(dead_code, reason = "there is nothing to look for in this build"))]
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Scoreboard {
+    /// Only these planted bugs.
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
     /// The first seed.
     #[arg(long, value_name = "S", default_value = "1")]
     pub(crate) seed: SeedArg,
-    /// How many starts per mutant; the medians are over them.
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    /// How many starts per bug, a thousand seeds apart; the medians are over them.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) starts: u64,
-    /// How many seeds per start before a mutant counts as missed.
-    #[arg(long, value_name = "N", default_value_t = 40)]
+    /// How many seeds per start before a bug counts as missed.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) budget: u64,
-    /// Only this mutant.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) only: Option<String>,
+    /// Run each only at the seed at which it is written down to be caught; changes that are no bugs at 15 seeds.
+    #[arg(long, conflicts_with_all = ["starts", "budget", "write"])]
+    pub(crate) committed: bool,
+    /// Run nothing: what there is, and where it is written down to be caught.
+    #[arg(long, conflicts_with_all = ["committed", "write"])]
+    pub(crate) list: bool,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write down in this table (sim/planted.tsv) at which seed from the first start each was caught, and by what.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

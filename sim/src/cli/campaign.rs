@@ -1,6 +1,7 @@
 //! `run`: seeds, until one fails, time is over, or somebody presses Ctrl-C.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,11 +25,14 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
         }
     };
     let count = match (args.seeds, args.for_) {
-        (Some(0), _) => return Err("--seeds 0 runs nothing".to_owned()),
         (Some(count), _) => count,
         (None, Some(_)) => u64::MAX,
         (None, None) => 1,
     };
+    if let Some(file) = &args.save {
+        // A file that can not be written is known before anything is run for it.
+        save(file, first)?;
+    }
     let started = Instant::now();
     let stop = Arc::new(AtomicBool::new(false));
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -39,10 +43,10 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
     let mut progress = Progress::new(!args.json && !args.quiet, count, args.for_);
     let mut outcomes: Vec<Outcome> = Vec::new();
     pool::range(first, count, mutants, &stop, |outcome| {
-        let failed = !matches!(outcome.verdict, Verdict::Pass | Verdict::Vacuous);
+        let failed = report::failed(&outcome);
         if failed && args.keep_going && !args.json {
-            let what = outcome.findings.first().map_or("", |finding| finding.sentence.as_str());
-            println!("{:<10} {:#x} {what}", outcome.verdict.name(), outcome.seed);
+            let (name, oracle, what) = (outcome.verdict.name(), report::oracle(&outcome), report::sentence(&outcome));
+            println!("{name:<10} {:#x} {what} [{oracle}]", outcome.seed);
         }
         if failed && !args.keep_going || args.for_.is_some_and(|limit| started.elapsed() >= limit) {
             stop.store(true, Ordering::Relaxed);
@@ -52,40 +56,47 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
     });
     progress.clear();
     outcomes.sort_by_key(|outcome| outcome.seed.wrapping_sub(first));
-    let mut failed =
-        outcomes.iter().find(|outcome| !matches!(outcome.verdict, Verdict::Pass | Verdict::Vacuous)).cloned();
-    if let Some(before) = &mut failed {
+    if let Some(before) = outcomes.iter_mut().find(|outcome| report::failed(outcome)) {
         let again = pool::one(before.seed, mutants);
         if again.trace_hash != before.trace_hash {
             before.verdict = Verdict::Nondeterminism;
             before.findings.clear();
         }
     }
-    let vacuous = outcomes.iter().find(|outcome| outcome.verdict == Verdict::Vacuous).cloned();
-    let shown = failed.as_ref().or(vacuous.as_ref());
+    let millis = started.elapsed().as_millis();
+    let summary = Summary { first, outcomes, millis, plant: args.plant.clone() };
+    let shown = summary.shown();
     seed::remember(shown.map_or(first, |outcome| outcome.seed));
-    if let Some(file) = &args.save {
-        let scenario = Scenario::draw(shown.map_or(first, |outcome| outcome.seed));
-        let plan = Plan::draw(&scenario);
-        std::fs::write(file, failure::write(&scenario, &plan))
-            .map_err(|error| format!("{}: {error}", file.display()))?;
-    }
-    let replay = shown.map(|outcome| report::replay_command(outcome.seed, &args.plant));
-    let summary = Summary {
-        first,
-        millis: started.elapsed().as_millis(),
-        replay: Some(replay.clone().unwrap_or_else(|| report::replay_command(first, &args.plant))),
-        failed: failed.clone(),
-        outcomes,
-    };
     if args.json {
         println!("{}", summary.json());
-    } else if let (Some(outcome), Some(replay)) = (shown, &replay) {
-        print!("{}", report::failure(outcome, replay));
-    } else if !args.quiet || interrupted.load(Ordering::Relaxed) {
-        print!("{}", summary.text());
+    } else {
+        if let Some(outcome) = shown {
+            print!("{}", summary.failure(outcome));
+        } else if !args.quiet || interrupted.load(Ordering::Relaxed) {
+            print!("{}", summary.text());
+        }
+        if args.keep_going && shown.is_some() {
+            print!("{}", summary.sum_up());
+        }
+        print!("{}", summary.never_met());
     }
-    Ok(summary.verdict().code())
+    let code = summary.verdict().code();
+    match (&args.save, shown) {
+        (Some(file), Some(outcome)) => match save(file, outcome.seed) {
+            // What was found counts for more than that it could not be kept.
+            Err(error) if code != 0 => eprintln!("tidelog-sim: {error}"),
+            saved => saved?,
+        },
+        (Some(_) | None, _) => {}
+    }
+    Ok(code)
+}
+
+/// Writes the scenario and plan of a seed to a file.
+fn save(file: &Path, seed: u64) -> Result<(), String> {
+    let scenario = Scenario::draw(seed);
+    let plan = Plan::draw(&scenario);
+    std::fs::write(file, failure::write(&scenario, &plan)).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 /// One line that is written over and over, on a terminal only.

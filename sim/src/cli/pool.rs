@@ -51,17 +51,22 @@ pub(crate) fn one(seed: u64, mutants: Mutants) -> Outcome {
 }
 
 /// Runs `count` seeds from `first`, until `stop` is set, and shows each outcome as it comes.
-pub(crate) fn range(first: u64, count: u64, mutants: Mutants, stop: &AtomicBool, mut see: impl FnMut(Outcome)) {
+pub(crate) fn range(first: u64, count: u64, mutants: Mutants, stop: &AtomicBool, see: impl FnMut(Outcome)) {
+    each(count, stop, |nth| one(first.wrapping_add(nth), mutants), see);
+}
+
+/// Does `count` pieces of work, until `stop` is set, and shows what comes of each as it comes.
+pub(crate) fn each<T: Send>(count: u64, stop: &AtomicBool, work: impl Fn(u64) -> T + Sync, mut see: impl FnMut(T)) {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(usize::try_from(count).unwrap_or(1));
     let next = AtomicU64::new(0);
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..threads {
-            let (sender, next) = (sender.clone(), &next);
+            let (sender, next, work) = (sender.clone(), &next, &work);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let nth = next.fetch_add(1, Ordering::Relaxed);
-                    if nth >= count || sender.send(one(first.wrapping_add(nth), mutants)).is_err() {
+                    if nth >= count || sender.send(work(nth)).is_err() {
                         return;
                     }
                 }

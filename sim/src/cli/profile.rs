@@ -18,9 +18,7 @@ pub(crate) fn profile(args: &Profile) -> Result<u8, String> {
     let first = args.seed.number()?;
     let started = Instant::now();
     let mut outcomes: Vec<Outcome> = Vec::new();
-    pool::range(first, args.seeds.max(1), Mutants::default(), &AtomicBool::new(false), |outcome| {
-        outcomes.push(outcome)
-    });
+    pool::range(first, args.seeds, Mutants::default(), &AtomicBool::new(false), |outcome| outcomes.push(outcome));
     let millis = started.elapsed().as_millis() as u64;
     let scenarios: Vec<Scenario> = outcomes.iter().map(|outcome| Scenario::draw(outcome.seed)).collect();
     let all = outcomes.len() as u64;

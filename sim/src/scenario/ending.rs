@@ -11,7 +11,7 @@ use crate::streams;
 
 /// One act. Durations are microseconds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[allow(missing_docs, reason = "the fields are said by the variant's sentence")]
 pub enum Act {
     /// A consumer waits for records in a long poll of `wait`; then a producer writes one to every partition. If `moves`, that leader is

@@ -23,6 +23,7 @@ const SLOW_DELETIONS: u64 = 600;
 
 /// The patience of the clients of a run. None of it in scenarios that were saved before it was drawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Patience {
     /// The bit set of clients that wait: bit 0 is who makes the topics, then come producers, then consumers.
     pub clients: u64,

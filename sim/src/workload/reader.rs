@@ -41,7 +41,7 @@ impl Reader {
             ends: BTreeMap::new(),
             positions: BTreeMap::new(),
             doing: None,
-            last_failure: "nothing failed".to_owned(),
+            last_failure: "no call has failed".to_owned(),
         }
     }
 

@@ -17,6 +17,7 @@ use tidelog_core::time::Timestamp;
 use tidelog_properties::fields::Topic;
 use tidelog_properties::sequences::Sent;
 
+use super::concern::{Cause, Work};
 use super::hoard::Kind;
 use super::{CHECK_EVERY, Happening, Phase, World};
 use crate::net::How;
@@ -150,6 +151,7 @@ impl World {
         let Some(process) = host.alive(life) else {
             return;
         };
+        self.work = Some(Work::Broker(place, Cause::from(&input)));
         let mut effects = std::mem::take(&mut process.effects);
         // What a client sent on a connection that the broker has closed meanwhile, nobody reads.
         if !unheard {
@@ -177,6 +179,7 @@ impl World {
                 self.oracle.went_on(place + 1, file);
             }
         }
+        self.work = None;
     }
 
     fn events(&mut self, place: u32, effects: &mut Effects) {
@@ -575,7 +578,9 @@ impl World {
         self.weigh(place);
         let host = &mut self.hosts[place as usize];
         if let Some(process) = &host.process {
+            let before = self.work.replace(Work::Broker(place, Cause::Other));
             process.broker.check();
+            self.work = before;
         }
         host.process = None;
         host.started_at = None;

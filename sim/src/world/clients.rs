@@ -8,6 +8,7 @@ use tidelog_core::kafka::{FrameReader, RequestBody, decode_request};
 use tidelog_core::rng::Rng;
 
 use super::brokers::joined;
+use super::concern::Work;
 use super::{Happening, World};
 use crate::clock::{Alarm, Clock};
 use crate::net::CLIENTS;
@@ -57,7 +58,9 @@ impl World {
             calls: Vec::new(),
             wake: None,
         };
+        self.work = Some(Work::Client(client));
         thought(who.program.as_mut(), &mut desk);
+        self.work = None;
         let Desk { calls, wake, .. } = desk;
         if let Some(at) = wake.and_then(|at| who.thinks.set(at.max(self.now + 1))) {
             self.queue.push(at, Happening::ProgramWake { client, at });
@@ -77,7 +80,9 @@ impl World {
             self.line(None, || text);
         }
         let mut wishes = std::mem::take(&mut self.wishes);
+        self.work = Some(Work::Client(client));
         self.clients[client as usize].client.step(now, input, &mut wishes);
+        self.work = None;
         let mut ended = Vec::new();
         for wish in wishes.drain(..) {
             match wish {

@@ -8,6 +8,7 @@ use tidelog_core::formation::Membership;
 use tidelog_core::id::{FileId, FileKind, GroupId, Index, NodeId, ProducerId, TopicId};
 use tidelog_properties::history::{self, Op, name_of};
 
+use super::concern::{Cause, Work};
 use super::{Happening, Phase, World};
 use crate::host::{Host, Process};
 use crate::oracle::Finding;
@@ -147,14 +148,17 @@ impl World {
             return Some("clients still begin new work".to_owned());
         }
         let (at, client) = self.clients.iter().enumerate().find(|(_, client)| !client.program.idle())?;
-        Some(format!("client {at} waits for {}", client.program.waiting_for()))
+        let troubles: Vec<String> = client.client.troubles().iter().take(3).map(ToString::to_string).collect();
+        let told =
+            if troubles.is_empty() { String::new() } else { format!("; last it was told: {}", troubles.join(", ")) };
+        Some(format!("client {at} waits for {}{told}", client.program.waiting_for()))
     }
 
     /// What the run says, after [`World::run`].
     pub fn outcome(&mut self) -> Outcome {
         self.tally.acked = self.record.acked();
         self.tally.polled = self.record.records_polled();
-        let cut_short = self.until.is_some_and(|until| self.steps >= until);
+        let cut_short = self.was_cut_short();
         if !cut_short && !self.oracle.is_broken_inside() {
             self.audit(self.oracle.broken());
             self.judge_what_stands();
@@ -163,7 +167,9 @@ impl World {
         if findings.iter().all(|(verdict, _)| *verdict == Verdict::Liveness) && !cut_short {
             for host in &self.hosts {
                 if let Some(process) = &host.process {
+                    self.work = Some(Work::Broker(host.place, Cause::Other));
                     process.broker.check();
+                    self.work = None;
                 }
             }
             // Who did not come to the end of reading cannot say what is not there.
@@ -283,9 +289,10 @@ impl World {
     pub fn panicked(&mut self, words: &str) -> Outcome {
         self.tally.acked = self.record.acked();
         self.tally.polled = self.record.records_polled();
+        let who = self.at_work();
         let finding = Finding {
             property: "no-panic".to_owned(),
-            sentence: format!("the program broke one of its own assertions: {words}"),
+            sentence: format!("{who}: {words}"),
             evidence: Vec::new(),
             about: Vec::new(),
             around: None,
@@ -295,8 +302,8 @@ impl World {
 
     fn result(&self, verdict: Verdict, findings: Vec<Finding>) -> Outcome {
         let (about, around) = match findings.first() {
-            Some(finding) => (finding.about.as_slice(), finding.around),
-            None => (&[] as &[String], None),
+            Some(finding) => (self.concerned(finding), finding.around),
+            None => (Vec::new(), None),
         };
         // What led to it struck before it or soon after: what clients saw was often judged long after it happened.
         let until = match verdict {
@@ -308,7 +315,7 @@ impl World {
             | Verdict::Nondeterminism
             | Verdict::Vacuous => self.now,
         };
-        let chain = self.story.chain(about, until, 5);
+        let chain = self.story.chain(&about, until, 5);
         Outcome {
             seed: self.scenario.seed,
             verdict,

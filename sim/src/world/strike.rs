@@ -155,7 +155,8 @@ impl World {
                 let others = (self.clients.len() as u32).saturating_sub(1);
                 if others > 0 {
                     let client = 1 + nth % others;
-                    self.struck(&fault, None);
+                    self.tally.fault(fault.kind());
+                    self.tell(None, format!("fault: {fault} (client {client})"));
                     self.kill_client(client, *down);
                 }
             }
@@ -191,6 +192,9 @@ impl World {
         self.tally.fault(fault.kind());
         let whom = place.map_or(String::new(), |place| format!(" (broker {})", place + 1));
         self.tell(place, format!("fault: {fault}{whom}"));
+        if matches!(fault, Fault::Wipe { .. }) {
+            self.story.that_lasts();
+        }
     }
 
     fn mend_later(&mut self, id: u64, lasts: u64) {
@@ -296,7 +300,8 @@ impl World {
             (host.rotten, host.healed) = (true, false);
             self.plan_trials(place);
             self.struck(fault, Some(place));
-            self.tell(Some(place), format!("on broker {}, {text}", place + 1));
+            self.tell(Some(place), format!("fault: on broker {}, {text}", place + 1));
+            self.story.that_lasts();
             // Whoever sees that much missing may not want this disk any more.
             let odds = if self.scenario.trials > 0 { 250 } else { 500 };
             if what == Rotten::Vanished && self.hosts[place as usize].crash_rng.per_mille(odds) {
