@@ -14,7 +14,7 @@ use tidelog_core::marks;
 use tidelog_core::peer::{Envelope, MessageKind};
 use tidelog_core::rng::Rng;
 use tidelog_core::time::Timestamp;
-use tidelog_properties::sequences::Sent;
+use tidelog_properties::producers::Offer;
 
 use super::hoard::Kind;
 use super::{CHECK_EVERY, Happening, World};
@@ -113,7 +113,10 @@ impl World {
                     self.oracle.asked(node, *conn, *id, acks(request));
                     self.oracle.due(now, (node, *conn), *id, request, promise);
                     if acks(request).is_some_and(|acks| acks != 0) {
-                        self.oracle.sent(node, *conn, *id, sequenced(&process.broker, request));
+                        self.oracle.sent(node, *conn, *id, offered(&process.broker, request));
+                    }
+                    if let RequestBody::InitProducerId(wish) = &request.body {
+                        self.oracle.wants_id(node, *conn, *id, wish.producer_id);
                     }
                     self.record.lives().asked(place, &process.broker, *conn, *id, request);
                     for (range, records) in bounded(&self.scenario.topics, clocks.wall, request) {
@@ -249,6 +252,11 @@ impl World {
                     self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
                 }
                 Event::Recovered { .. } | Event::Appended { .. } | Event::Persisted { .. } => {}
+                Event::Judged { group, index, judged } => {
+                    let process = self.hosts[place as usize].process.as_ref();
+                    let partition = process.and_then(|process| process.broker.partition(*group));
+                    self.oracle.judged(*group, *index, judged, partition);
+                }
                 Event::Serving { group, .. } => self.ending_serves(place, *group),
                 // Whoever votes may campaign: what was said to an earlier campaign of it comes now.
                 Event::HardStatePersisted { group, .. } => self.counted(Kind::Vote(*group), Some(place)),
@@ -339,13 +347,19 @@ impl World {
         if let ResponseBody::Fetch(fetch) = &response.body {
             self.oracle.shown(fetch);
         }
+        if let ResponseBody::InitProducerId(given) = &response.body
+            && given.error_code == ErrorCode::None.code()
+        {
+            self.oracle.gave_id(NodeId(place + 1), conn, id, given.producer_id, given.producer_epoch);
+        }
         let (ResponseBody::Produce(produce), Some(process)) = (&response.body, &self.hosts[place as usize].process)
         else {
             return;
         };
         self.record.lives().answered(place, &process.broker, conn, id, &response.body);
         let answers = produce.responses.iter().flat_map(|topic| &topic.partition_responses);
-        self.oracle.taken(NodeId(place + 1), conn, id, answers.map(|answer| answer.error_code));
+        let answers: Vec<_> = answers.map(|answer| (answer.error_code, answer.base_offset)).collect();
+        self.oracle.taken(NodeId(place + 1), conn, id, &answers);
         let acks_all = self.oracle.acks_all(NodeId(place + 1), conn, id);
         for topic in produce.responses.iter().filter(|_| acks_all) {
             let spec = self.scenario.topics.iter().find(|spec| spec.name == topic.name && spec.min_insync > 1);
@@ -617,8 +631,8 @@ impl World {
     }
 }
 
-/// The batches of a produce that have a sequence, each in the partition that this broker takes it for.
-fn sequenced(broker: &Broker, request: &Request) -> Vec<Option<Sent>> {
+/// The batches of a produce, each in the partition that this broker takes it for.
+fn offered(broker: &Broker, request: &Request) -> Vec<Option<Offer>> {
     let RequestBody::Produce(produce) = &request.body else {
         return Vec::new();
     };
@@ -626,19 +640,19 @@ fn sequenced(broker: &Broker, request: &Request) -> Vec<Option<Sent>> {
         let groups = broker.topic(&topic.name).map(|(_, groups)| groups).unwrap_or_default();
         topic.partition_data.iter().map(move |partition| groups.get(usize::try_from(partition.index).ok()?).copied())
     });
-    let sent = |(group, batch): (Option<GroupId>, &Result<Batch, ErrorCode>)| {
+    let offer = |(group, batch): (Option<GroupId>, &Result<Batch, ErrorCode>)| {
         let (group, batch) = (group?, batch.as_ref().ok()?);
-        let (producer, epoch, first) = (batch.producer_id()?, batch.producer_epoch(), batch.base_sequence());
-        Some(Sent { group, producer, epoch, first })
+        let sequence = batch.producer_id().map(|id| (id, batch.producer_epoch(), batch.base_sequence()));
+        Some(Offer { group, sequence, count: batch.record_count() })
     };
-    partitions.zip(&request.batches).map(sent).collect()
+    partitions.zip(&request.batches).map(offer).collect()
 }
 
 /// The timestamps that a topic allows now, and the value and timestamp of each record of a batch.
-type Offer = (RangeInclusive<i64>, Vec<(u64, i64)>);
+type Bounded = (RangeInclusive<i64>, Vec<(u64, i64)>);
 
 /// The batches of a produce for topics that bound times: what their clock allows now, and the value and timestamp of each record.
-fn bounded(specs: &[TopicSpec], now: Timestamp, request: &Request) -> Vec<Offer> {
+fn bounded(specs: &[TopicSpec], now: Timestamp, request: &Request) -> Vec<Bounded> {
     let RequestBody::Produce(produce) = &request.body else {
         return Vec::new();
     };
