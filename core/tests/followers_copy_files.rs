@@ -140,9 +140,8 @@ fn a_follower_that_crashes_again_and_again_while_it_copies_catches_up() {
     }
     house.pass(Duration::from_secs(5));
     same(&house, first, away);
-    let files = |house: &House| {
-        house.homes[&away].disk.files.keys().filter(|file| file.kind() != FileKind::Journal).count()
-    };
+    let files =
+        |house: &House| house.homes[&away].disk.files.keys().filter(|file| file.kind() != FileKind::Journal).count();
     let named = files(&house);
     house.restart(away);
     house.pass(Duration::from_secs(3));
