@@ -397,21 +397,28 @@ impl Broker {
         let mut response = FetchResponse::default();
         for slot in call.slots {
             let range = slot.group.and_then(|group| self.range(group));
+            let gone = range.is_none() && slot.error == ErrorCode::None;
+            let (error, records) = match gone {
+                // It was deleted while its answer waited for others.
+                true if slot.topic_id != TopicId::ZERO => (ErrorCode::UnknownTopicId, Vec::new()),
+                true => (ErrorCode::UnknownTopicOrPartition, Vec::new()),
+                false => (slot.error, slot.records),
+            };
             let (mut log_start, mut high) = range.unwrap_or((Offset(-1), Offset(-1)));
             if self.config.mutants.planted(Mutant::WatermarkSwapped) {
                 (log_start, high) = (high, log_start);
             }
             let stale = self.config.mutants.planted(Mutant::StableOffsetStale);
             let partition = slot.wanted.partition;
-            let current_leader = self.leader_hint(slot.error, &slot.topic, partition, &mut response.node_endpoints);
+            let current_leader = self.leader_hint(error, &slot.topic, partition, &mut response.node_endpoints);
             let data = PartitionData {
                 partition_index: partition,
-                error_code: slot.error.code(),
+                error_code: error.code(),
                 high_watermark: high.0,
                 last_stable_offset: if stale { log_start.0 } else { high.0 },
                 log_start_offset: log_start.0,
                 aborted_transactions: None,
-                records: Some(Records(slot.records)),
+                records: Some(Records(records)),
                 diverging_epoch: slot.diverging.unwrap_or_default(),
                 current_leader,
                 ..PartitionData::default()
