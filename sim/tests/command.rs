@@ -203,4 +203,16 @@ mod planted {
                 .is_some_and(|bugs| bugs.len() > 40 && bugs.iter().all(|bug| bug["sentence"].is_string()))
         );
     }
+
+    #[test]
+    fn a_panic_is_told_with_the_broker_and_what_it_was_at() {
+        let (code, stdout, _) = said(&["run", "--seed", "1", "--seeds", "8", "--mutant", "recycle-early", "--json"]);
+        let told: Value = serde_json::from_str(&stdout).expect("one object");
+        let sentence = told["violations"][0]["sentence"].as_str().expect("a sentence");
+        assert_eq!(code, 5, "{sentence}");
+        let (who, rest) = sentence.split_once(" broke one of its own assertions over ").expect("who, and over what");
+        assert!(who.starts_with("broker ") && rest.contains(": "), "{sentence}");
+        let chain: Vec<&str> = told["chain"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        assert!(chain.iter().any(|moment| moment.contains(who)), "{chain:?}");
+    }
 }
