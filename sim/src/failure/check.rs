@@ -209,6 +209,12 @@ fn of_fault(scenario: &Scenario, fault: &Fault) -> Result<(), String> {
         | Fault::Stall { target: whom, lasts: time }
         | Fault::Pause { target: whom, lasts: time }
         | Fault::Full { target: whom, lasts: time } => target(whom).and_then(|()| lasts(time)),
+        Fault::FullStart { target: whom, down: time, lasts: full, times } => {
+            target(whom)?;
+            down(time)?;
+            lasts(full)?;
+            within("times", times.into(), 0..=1_000)
+        }
         Fault::Blackout { down: time, spread } => {
             down(time).and_then(|()| within("spread (microseconds)", spread, 0..=LONG))
         }
