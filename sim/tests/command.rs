@@ -165,7 +165,7 @@ mod planted {
         assert_eq!(first, "cargo run --release -p tidelog-sim --features mutants");
         let words: Vec<&str> = rest.split(' ').collect();
         let (code, stdout, _) = said(&words);
-        assert_eq!((code, replay_line(&stdout)), (2, command));
+        assert_eq!((code, &replay_line(&stdout)), (2, &command));
         let (code, stdout, _) = said(&[&["replay", path][..], &BUG[..]].concat());
         assert_eq!(code, 2);
         assert_eq!(replay_line(&stdout), format!("{first} -- replay '{path}' --mutant ack-before-sync"));
