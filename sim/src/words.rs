@@ -83,7 +83,7 @@ pub(crate) fn for_users(property: &str) -> Option<&'static str> {
 /// The groups a text speaks of, as the story names them.
 pub(crate) fn groups_in(text: &str) -> Vec<String> {
     let mut numbers: Vec<&str> =
-        ["Group ", "group ", "GroupId("].iter().flat_map(|word| numbers_after(text, word)).collect();
+        ["Group ", "group ", "GroupId(", "(g"].iter().flat_map(|word| numbers_after(text, word)).collect();
     if text.contains("the controller") {
         numbers.push("0");
     }
@@ -168,7 +168,7 @@ mod tests {
     fn texts_tell_groups_brokers_and_moments() {
         assert_eq!(groups_in("Group 0, broker 3: it leads; Group 17 too"), ["the controller", "group 17"]);
         assert_eq!(brokers_in("broker 3 and broker 12 and broker 3"), ["broker 12", "broker 3"]);
-        assert_eq!(groups_in("group 12 and GroupId(3), and the controller"), ["the controller", "group 12", "group 3"]);
+        assert_eq!(groups_in("group 12 and Some(g3), and the controller"), ["the controller", "group 12", "group 3"]);
         assert_eq!(clients_in("request 4 on connection 2 of client 11"), ["client 11"]);
         let text = "topic-0/3 and topic-0-1, topic-0#00ff/2 and topic-01/9";
         assert_eq!((partitions_in(text, "topic-0"), partitions_in(text, "topic-2")), (vec![1, 2, 3], vec![]));

@@ -165,7 +165,7 @@ mod planted {
         assert_eq!(first, "cargo run --release -p tidelog-sim --features mutants");
         let words: Vec<&str> = rest.split(' ').collect();
         let (code, stdout, _) = said(&words);
-        assert_eq!((code, replay_line(&stdout)), (2, command));
+        assert_eq!((code, &replay_line(&stdout)), (2, &command));
         let (code, stdout, _) = said(&[&["replay", path][..], &BUG[..]].concat());
         assert_eq!(code, 2);
         assert_eq!(replay_line(&stdout), format!("{first} -- replay '{path}' --mutant ack-before-sync"));
@@ -202,5 +202,17 @@ mod planted {
                 .as_array()
                 .is_some_and(|bugs| bugs.len() > 40 && bugs.iter().all(|bug| bug["sentence"].is_string()))
         );
+    }
+
+    #[test]
+    fn a_panic_is_told_with_the_broker_and_what_it_was_at() {
+        let (code, stdout, _) = said(&["run", "--seed", "1", "--seeds", "8", "--mutant", "recycle-early", "--json"]);
+        let told: Value = serde_json::from_str(&stdout).expect("one object");
+        let sentence = told["violations"][0]["sentence"].as_str().expect("a sentence");
+        assert_eq!(code, 5, "{sentence}");
+        let (who, rest) = sentence.split_once(" broke one of its own assertions over ").expect("who, and over what");
+        assert!(who.starts_with("broker ") && rest.contains(": "), "{sentence}");
+        let chain: Vec<&str> = told["chain"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        assert!(chain.iter().any(|moment| moment.contains(who)), "{chain:?}");
     }
 }

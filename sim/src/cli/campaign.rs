@@ -81,13 +81,12 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
         print!("{}", summary.never_met());
     }
     let code = summary.verdict().code();
-    match (&args.save, shown) {
-        (Some(file), Some(outcome)) => match save(file, outcome.seed) {
-            // What was found counts for more than that it could not be kept.
-            Err(error) if code != 0 => eprintln!("tidelog-sim: {error}"),
-            saved => saved?,
-        },
-        (Some(_) | None, _) => {}
+    if let (Some(file), Some(outcome)) = (&args.save, shown)
+        && let Err(error) = save(file, outcome.seed)
+    {
+        eprintln!("tidelog-sim: {error}");
+        // What was found counts for more than that it could not be kept.
+        return Ok(if code == 0 { super::USAGE } else { code });
     }
     Ok(code)
 }

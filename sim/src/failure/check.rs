@@ -211,7 +211,8 @@ fn of_fault(scenario: &Scenario, fault: &Fault) -> Result<(), String> {
         | Fault::Full { target: whom, lasts: time } => target(whom).and_then(|()| lasts(time)),
         Fault::FullStart { target: whom, down: time, lasts: full, times } => {
             target(whom)?;
-            down(time).and_then(|()| lasts(full))?;
+            down(time)?;
+            lasts(full)?;
             within("times", times.into(), 0..=1_000)
         }
         Fault::Blackout { down: time, spread } => {

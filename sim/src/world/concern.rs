@@ -62,8 +62,8 @@ impl World {
         format!("broker {} broke one of its own assertions{over}", place + 1)
     }
 
-    /// The words by which the moments are found that led to a failure: the brokers, groups and clients it names, and of the
-    /// partitions it names, the groups and who leads them.
+    /// The words by which the moments are found that led to a failure: the brokers, groups and clients it names, the groups of the
+    /// partitions it names, and who leads them. A client that waits, and names none of that, waits for the controller.
     pub(super) fn concerned(&self, finding: &Finding) -> Vec<String> {
         let mut about = finding.about.clone();
         let told = finding.evidence.first().into_iter().chain([&finding.sentence]);
@@ -73,12 +73,17 @@ impl World {
             about.extend(words::clients_in(text));
             for spec in &self.scenario.topics {
                 for partition in words::partitions_in(text, &spec.name) {
-                    let Some(group) = self.group_of(&spec.name, partition) else { continue };
-                    about.push(brokers::name(group));
-                    about.extend(self.oracle.leader(group).map(|node| format!("broker {node}")));
+                    about.extend(self.group_of(&spec.name, partition).map(brokers::name));
                 }
             }
         }
+        if finding.property == "stuck" && about.iter().all(|word| word.starts_with("client ")) {
+            about.push(brokers::name(GroupId::CONTROLLER));
+        }
+        let named = self.oracle.groups().into_iter().filter(|group| about.contains(&brokers::name(*group)));
+        let leaders: Vec<String> =
+            named.filter_map(|group| self.oracle.leader(group)).map(|node| format!("broker {node}")).collect();
+        about.extend(leaders);
         about.sort();
         about.dedup();
         about
@@ -91,5 +96,105 @@ impl World {
         let brokers = idle.filter_map(|host| host.process.as_ref()).map(|process| &process.broker);
         let group = |broker: &Broker| broker.topic(topic)?.1.get(usize::try_from(partition).ok()?).copied();
         brokers.filter_map(group).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidelog_properties::history::{Op, Poll};
+
+    use super::super::{Options, Phase};
+    use super::*;
+    use crate::plan::Plan;
+    use crate::scenario::{SECOND, Scenario};
+    use crate::verdict::Verdict;
+
+    /// A run without faults, up to the first read of the final reader.
+    fn reading() -> World {
+        let mut scenario = Scenario::draw(11);
+        (scenario.chaos, scenario.late, scenario.ending) = (6 * SECOND, 0, Vec::new());
+        let mut world = World::new(scenario, Plan::default(), Options::default());
+        let is_final = |op: &Op| matches!(op, Op::Poll(Poll { is_final: true, .. }));
+        while !world.record.history().records().iter().rev().take(20).any(|record| is_final(&record.op)) {
+            let (at, what) = world.queue.pop().expect("it goes on");
+            world.now = at;
+            world.happen(what);
+        }
+        assert!(matches!(world.phase, Phase::Reading { .. }), "{:?}", world.phase);
+        world
+    }
+
+    fn finding(property: &str, sentence: &str) -> Finding {
+        let (property, sentence) = (property.to_owned(), sentence.to_owned());
+        Finding { property, sentence, evidence: Vec::new(), about: Vec::new(), around: None }
+    }
+
+    #[test]
+    fn a_reader_that_hangs_is_stuck_and_says_what_it_was_told() {
+        let mut world = reading();
+        // The first fetch has come to a leader: that of a connection of its own, after it asked for versions.
+        let reader = world.clients.len() as u32 - 1;
+        let fetches = |world: &World| {
+            let of_reader = world.wires.values().filter(|wire| wire.client == reader);
+            let asked = of_reader.filter(|wire| wire.next_request == 3).count();
+            asked > 0
+                && world.oracle.owed().iter().any(|(_, conn, id)| {
+                    id.0 == 2 && world.wires.values().any(|wire| wire.client == reader && wire.conn == Some(*conn))
+                })
+        };
+        while !fetches(&world) {
+            let (at, what) = world.queue.pop().expect("it goes on");
+            world.now = at;
+            world.happen(what);
+        }
+        for place in 0..world.scenario.brokers {
+            world.end_process(place, true);
+        }
+        world.run();
+        let outcome = world.outcome();
+        let first = outcome.findings.first().expect("it hangs");
+        assert_eq!((outcome.verdict, first.property.as_str()), (Verdict::Liveness, "stuck"), "{:?}", outcome.findings);
+        let sentence = &first.sentence;
+        assert!(sentence.contains("final reader; no call has failed"), "{sentence}");
+        assert!(sentence.contains("last it was told: NETWORK_EXCEPTION for topic-"), "{sentence}");
+    }
+
+    #[test]
+    fn a_failure_is_about_the_groups_of_its_partitions_and_who_leads_them() {
+        let world = reading();
+        let group = world.group_of("topic-0", 0).expect("it stands");
+        let leader = world.oracle.leader(group).expect("it is led");
+        let about = world.concerned(&finding("stuck", "client 4 waits for the records of topic-0-0 (final reader)"));
+        let mut expected = vec![
+            "client 4".to_owned(),
+            format!("group {group}").replace("group g", "group "),
+            format!("broker {leader}"),
+        ];
+        expected.sort();
+        assert_eq!(about, expected);
+        let controller = world.oracle.leader(GroupId::CONTROLLER).expect("it is led");
+        let about = world.concerned(&finding("stuck", "client 0 waits for the creation of a topic"));
+        assert_eq!(about, [format!("broker {controller}"), "client 0".to_owned(), "the controller".to_owned()]);
+    }
+
+    #[test]
+    fn who_panics_is_named_with_what_it_was_at() {
+        let mut world = reading();
+        let (place, conn, client) = world
+            .wires
+            .values()
+            .find_map(|wire| Some((wire.place, wire.conn?, wire.client)))
+            .expect("somebody is connected");
+        world.work = Some(Work::Broker(place, Cause::Request(conn, RequestId(5))));
+        let outcome = world.panicked("a word");
+        let sentence = &outcome.findings[0].sentence;
+        let who = format!("broker {} broke one of its own assertions over request 5 on connection ", place + 1);
+        assert!(
+            sentence.starts_with(&who) && sentence.ends_with(&format!(" of client {client}: a word")),
+            "{sentence}"
+        );
+        let named = format!("broker {}", place + 1);
+        assert!(world.concerned(&outcome.findings[0]).contains(&named));
+        assert!(outcome.chain.iter().any(|moment| words::speaks_of(&moment.text, &named)), "{:?}", outcome.chain);
     }
 }
