@@ -2,7 +2,33 @@
 //!
 //! Events change nothing. The simulator hashes them into the trace; the node logs a few.
 
-use crate::id::{ClusterId, DirectoryId, GroupId, Index, NodeId, Offset, ReplicaId, Term};
+use crate::id::{ClusterId, DirectoryId, GroupId, Index, NodeId, Offset, ProducerId, ReplicaId, Term};
+use crate::kafka::ErrorCode;
+use crate::time::Timestamp;
+
+/// A batch, and what a partition made of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Judged {
+    /// When its leader proposed it, by that broker's clock.
+    pub stamp: Timestamp,
+    /// Its producer, the epoch of that, and the sequence of its first record; none without a producer id.
+    pub sequence: Option<(ProducerId, i16, i32)>,
+    /// How many records it has.
+    pub count: i32,
+    /// What came of it.
+    pub fate: Fate,
+}
+
+/// What comes of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It stands in the log from this offset on.
+    Appended(Offset),
+    /// It stood there already.
+    Duplicate(Offset),
+    /// It consumes no offset.
+    Refused(ErrorCode),
+}
 
 /// Something that happened inside one broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,6 +93,15 @@ pub enum Event {
         next_offset: Offset,
         /// The first offset served.
         log_start: Offset,
+    },
+    /// What came of the batch of an entry that is applied.
+    Judged {
+        /// The group.
+        group: GroupId,
+        /// The entry's index.
+        index: Index,
+        /// What was decided.
+        judged: Judged,
     },
     /// A replica won an election.
     Elected {

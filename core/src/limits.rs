@@ -19,7 +19,7 @@ pub const RECORD_ERRORS_UNFOLDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How many batches of a producer are remembered per partition (KIP-98: five may be in flight).
 pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
 /// The most producers remembered per partition; the longest silent one makes room.
-pub const PRODUCERS_MAX: usize = 100_000;
+pub const PRODUCERS_MAX: u32 = 100_000;
 /// How long a producer may be silent in a partition before it is forgotten there (Kafka: `producer.id.expiration.ms`).
 pub const PRODUCER_EXPIRES_AFTER_MS: u64 = 24 * 60 * 60 * 1_000;
 /// The most bytes one Fetch answer carries, whatever the client allows.

@@ -180,6 +180,24 @@ pub enum Mutant {
     EndsInEpochZero,
     /// The file of a replaced formation record stays.
     OldWordsKept,
+    /// The next epoch of a producer may begin at any sequence.
+    EpochBeginsAnywhere,
+    /// What follows sequence 2^31-1 is never right.
+    WrapAsGap,
+    /// A duplicate older than the batches remembered is appended again.
+    OldDuplicateTaken,
+    /// A batch is compared with the newest of its producer only.
+    NewestOnly,
+    /// The producer that was used last is the one that makes room.
+    ForgetsNewest,
+    /// A checkpoint leaves out which producers were forgotten.
+    ForgottenUnsaved,
+    /// Producers are remembered however long they are silent.
+    NeverExpires,
+    /// Producers are forgotten after half their time.
+    ExpiresSoon,
+    /// A producer that has an id is given that again, in the epoch it had at first.
+    IdGivenAgain,
 }
 
 /// The switchboard: which mutant is planted in this broker, if any.
@@ -320,6 +338,15 @@ mod registry {
         (Mutant::EndsInEpochZero, "ends-in-epoch-zero", "the end of a partition is told with epoch 0, whoever leads"),
         (Mutant::StartKeepsRoom, "start-keeps-room", "a start leaves segment files as long as it finds them"),
         (Mutant::OldWordsKept, "old-words-kept", "the file of a replaced formation record stays"),
+        (Mutant::EpochBeginsAnywhere, "epoch-begins-anywhere", "the next epoch of a producer begins at any sequence"),
+        (Mutant::WrapAsGap, "wrap-as-gap", "the sequence after 2^31-1 is taken for a gap"),
+        (Mutant::OldDuplicateTaken, "old-duplicate-taken", "a duplicate older than five batches is appended again"),
+        (Mutant::NewestOnly, "newest-only", "a batch is compared with the newest of its producer only"),
+        (Mutant::ForgetsNewest, "forgets-newest", "the producer that was used last makes room for another"),
+        (Mutant::ForgottenUnsaved, "forgotten-unsaved", "a checkpoint leaves out who was forgotten"),
+        (Mutant::NeverExpires, "never-expires", "silent producers are never forgotten"),
+        (Mutant::ExpiresSoon, "expires-soon", "silent producers are forgotten after half their time"),
+        (Mutant::IdGivenAgain, "id-given-again", "a producer that has an id is given the same again"),
     ];
 
     /// A change that is no bug: whoever catches it raises a false alarm.

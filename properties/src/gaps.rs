@@ -3,7 +3,7 @@
 //!
 //! Feed it every batch that a broker lets a consumer read. A partition is judged from its beginning up to the first batch that
 //! nobody has read. Who is an heir is said by who asks: a producer whose id was given out before the former topic of the name was
-//! deleted. Does not know producers that were forgotten for their silence: nobody may be silent for a day.
+//! deleted. Which producers were forgotten, and began anew, is said by who asks, too.
 
 use std::collections::BTreeMap;
 
@@ -45,19 +45,31 @@ impl Gaps {
     }
 
     /// The promises broken by what was seen. `heirs_below` gives the id below which producers may be heirs in a topic; a topic of
-    /// which it knows nothing is left out.
-    pub fn violations(&self, heirs_below: impl Fn(TopicId) -> Option<ProducerId>) -> Vec<Violation> {
+    /// which it knows nothing is left out. `began_anew` says whether the producer of the batch at this offset may have been forgotten
+    /// before.
+    pub fn violations(
+        &self,
+        heirs_below: impl Fn(TopicId) -> Option<ProducerId>,
+        began_anew: impl Fn(TopicId, i32, i64) -> bool,
+    ) -> Vec<Violation> {
         let mut verdict = Verdict::default();
         for ((topic, partition), batches) in &self.partitions {
             if let Some(heirs_below) = heirs_below(*topic) {
-                judge(&format!("{topic}/{partition}"), batches, heirs_below, &mut verdict);
+                let began_anew = |base| began_anew(*topic, *partition, base);
+                judge(&format!("{topic}/{partition}"), batches, heirs_below, began_anew, &mut verdict);
             }
         }
         verdict.into_violations()
     }
 }
 
-fn judge(place: &str, batches: &BTreeMap<i64, Stands>, heirs_below: ProducerId, verdict: &mut Verdict) {
+fn judge(
+    place: &str,
+    batches: &BTreeMap<i64, Stands>,
+    heirs_below: ProducerId,
+    began_anew: impl Fn(i64) -> bool,
+    verdict: &mut Verdict,
+) {
     let mut known: BTreeMap<ProducerId, (Stands, i16, i32)> = BTreeMap::new();
     let mut end = 0;
     for batch in batches.values() {
@@ -72,7 +84,7 @@ fn judge(place: &str, batches: &BTreeMap<i64, Stands>, heirs_below: ProducerId, 
             Some((_, last_epoch, next)) if last_epoch == epoch => first == next,
             Some((_, last_epoch, _)) => last_epoch < epoch && first == 0,
         };
-        if good {
+        if good || began_anew(batch.base) {
             continue;
         }
         verdict.add("sequence-gap", place.to_owned(), || {
@@ -108,7 +120,7 @@ mod tests {
             gaps.seen(TOPIC, 0, Stands { base, count, sequence });
             base += i64::from(count);
         }
-        gaps.violations(|_| Some(ProducerId(heirs_below))).len()
+        gaps.violations(|_| Some(ProducerId(heirs_below)), |_, _, _| false).len()
     }
 
     #[test]
@@ -141,9 +153,10 @@ mod tests {
         let stands = |base, first| Stands { base, count: 1, sequence: Some((ProducerId(1), 0, first)) };
         gaps.seen(TOPIC, 0, stands(0, 0));
         gaps.seen(TOPIC, 0, stands(2, 2));
-        assert_eq!(gaps.violations(|_| Some(ProducerId(0))), []);
+        assert_eq!(gaps.violations(|_| Some(ProducerId(0)), |_, _, _| false), []);
         gaps.seen(TOPIC, 0, stands(1, 5));
-        assert_eq!(gaps.violations(|_| Some(ProducerId(0))).len(), 1);
-        assert_eq!(gaps.violations(|_| None), [], "nothing is known of the topic");
+        assert_eq!(gaps.violations(|_| Some(ProducerId(0)), |_, _, _| false).len(), 1);
+        assert_eq!(gaps.violations(|_| Some(ProducerId(0)), |_, _, base| base == 1), [], "it was forgotten");
+        assert_eq!(gaps.violations(|_| None, |_, _, _| false), [], "nothing is known of the topic");
     }
 }

@@ -5,6 +5,7 @@
 //! - [`whitebox`]: judges the events of brokers as they happen. Knows Raft's promises, and nothing of clients.
 //! - [`responses`]: judges that requests are answered once and in line.
 //! - [`sequences`]: judges what idempotent producers are told of batches that travel one behind the other.
+//! - [`producers`]: judges what partitions make of the batches of idempotent producers, and what those are told.
 //! - [`gaps`]: judges what stands in partitions by the sequences of its producers.
 //! - [`timestamps`]: judges what stands in topics that bound the times of their records.
 //! - [`violation`]: what all of them return.
@@ -16,6 +17,7 @@ pub mod client;
 pub mod fields;
 pub mod gaps;
 pub mod history;
+pub mod producers;
 pub mod responses;
 pub mod sequences;
 pub mod timestamps;
@@ -25,6 +27,7 @@ pub mod whitebox;
 pub use client::judge;
 pub use gaps::Gaps;
 pub use history::History;
+pub use producers::Producers;
 pub use responses::Responses;
 pub use sequences::Sequences;
 pub use timestamps::Timestamps;

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use tidelog_core::broker::Audit;
-use tidelog_core::event::Event;
-use tidelog_core::id::{ConnId, FileId, GroupId, NodeId, Offset, OpId, ProducerId, RequestId, Term, TopicId};
+use tidelog_core::event::{Event, Judged};
+use tidelog_core::id::{ConnId, FileId, GroupId, Index, NodeId, Offset, OpId, ProducerId, RequestId, Term, TopicId};
 use tidelog_core::kafka::batch::{Check, views};
 use tidelog_core::kafka::messages::FetchResponse;
 use tidelog_core::kafka::{Records, Request, Response};
 use tidelog_properties::Violation;
 use tidelog_properties::fields::{Fields, Groups};
 use tidelog_properties::gaps::{Gaps, Stands};
+use tidelog_properties::producers::{Offer, Producers};
 use tidelog_properties::responses::Responses;
 use tidelog_properties::sequences::{Sent, Sequences};
 use tidelog_properties::timestamps::Timestamps;
@@ -65,11 +66,14 @@ pub(crate) struct Oracle {
     whitebox: Whitebox,
     responses: Responses,
     sequences: Sequences,
+    producers: Producers,
     gaps: Gaps,
     timestamps: Timestamps,
     writes: Writes,
     /// Produces with acks=all that are not answered.
     acks_all: BTreeSet<(NodeId, ConnId, RequestId)>,
+    /// Requests for producer ids that are not answered, and the id that each had.
+    ids_wanted: BTreeMap<(NodeId, ConnId, RequestId), i64>,
     due: due::Due,
     fields: Fields,
 }
@@ -78,16 +82,19 @@ pub(crate) struct Oracle {
 pub(crate) type Owed = Vec<(NodeId, ConnId, RequestId)>;
 
 impl Oracle {
-    pub(crate) fn new() -> Self {
+    /// Oracles of brokers whose partitions remember so many producers, silent ones for so many milliseconds.
+    pub(crate) fn new(producers_max: u32, silence_ms: u64) -> Self {
         Self {
             findings: Vec::new(),
             leaders: BTreeMap::new(),
             whitebox: Whitebox::new(),
             responses: Responses::new(),
             sequences: Sequences::new(),
+            producers: Producers::new(producers_max as usize, silence_ms),
             gaps: Gaps::new(),
             timestamps: Timestamps::new(),
             acks_all: BTreeSet::new(),
+            ids_wanted: BTreeMap::new(),
             writes: Writes::default(),
             due: due::Due::default(),
             fields: Fields::new(),
@@ -100,7 +107,8 @@ impl Oracle {
     }
 
     fn is_clean_inside(&self) -> bool {
-        self.whitebox.is_clean() && self.responses.is_clean() && self.sequences.is_clean() && self.fields.is_clean()
+        let doors = self.responses.is_clean() && self.sequences.is_clean() && self.producers.is_clean();
+        self.whitebox.is_clean() && doors && self.fields.is_clean()
     }
 
     /// Whether more is wrong than that something does not come to its end.
@@ -113,6 +121,7 @@ impl Oracle {
     pub(crate) fn take(&mut self) -> Vec<(Verdict, Finding)> {
         let crossed = self.responses.violations().into_iter().chain(self.sequences.violations());
         let crossed = crossed.chain(self.fields.violations());
+        let crossed = crossed.chain(self.producers.violations());
         let inside = self
             .whitebox
             .violations()
@@ -128,7 +137,9 @@ impl Oracle {
         self.writes.died(node);
         self.responses.crashed(node);
         self.sequences.crashed(node);
+        self.producers.crashed(node);
         self.acks_all.retain(|(of, ..)| *of != node);
+        self.ids_wanted.retain(|(of, ..), _| *of != node);
         self.due.died(node);
         self.fields.crashed(node);
     }
@@ -165,13 +176,42 @@ impl Oracle {
     }
 
     /// A broker is asked to take batches, and owes an answer.
-    pub(crate) fn sent(&mut self, node: NodeId, conn: ConnId, id: RequestId, batches: Vec<Option<Sent>>) {
-        self.sequences.sent(node, conn, id, batches);
+    pub(crate) fn sent(&mut self, node: NodeId, conn: ConnId, id: RequestId, batches: Vec<Option<Offer>>) {
+        let sent = |batch: &Option<Offer>| {
+            let Offer { group, sequence, .. } = (*batch)?;
+            let (producer, epoch, first) = sequence?;
+            Some(Sent { group, producer, epoch, first })
+        };
+        self.sequences.sent(node, conn, id, batches.iter().map(sent).collect());
+        self.producers.sent(node, conn, id, batches);
     }
 
-    /// A broker says what became of them.
-    pub(crate) fn taken(&mut self, node: NodeId, conn: ConnId, id: RequestId, errors: impl Iterator<Item = i16>) {
-        self.sequences.answered(node, conn, id, errors);
+    /// A broker says what became of them: error code and base offset.
+    pub(crate) fn taken(&mut self, node: NodeId, conn: ConnId, id: RequestId, answers: &[(i16, i64)]) {
+        self.sequences.answered(node, conn, id, answers.iter().map(|(error, _)| *error));
+        self.producers.answered(node, conn, id, answers.iter().copied());
+    }
+
+    /// A partition has decided about a batch; `place` is its topic, its number, and below which id producers are heirs there.
+    pub(crate) fn judged(
+        &mut self,
+        group: GroupId,
+        index: Index,
+        judged: &Judged,
+        place: Option<(TopicId, i32, ProducerId)>,
+    ) {
+        self.producers.judged(group, index, judged, place);
+    }
+
+    /// A broker is asked for a producer id by one that has this, or none (-1).
+    pub(crate) fn wants_id(&mut self, node: NodeId, conn: ConnId, id: RequestId, had: i64) {
+        self.ids_wanted.insert((node, conn, id), had);
+    }
+
+    /// A broker gives a producer id.
+    pub(crate) fn gave_id(&mut self, node: NodeId, conn: ConnId, id: RequestId, producer: i64, epoch: i16) {
+        let had = self.ids_wanted.remove(&(node, conn, id)).unwrap_or(-1);
+        self.producers.given(node, had, producer, epoch);
     }
 
     /// A broker is asked to take a batch of these values and timestamps, in a topic that lets it take those of this range now.
@@ -190,6 +230,7 @@ impl Oracle {
                     let sequence = (id.0 >= 0).then_some((id, header.producer_epoch, header.base_sequence));
                     let stands = Stands { base: header.base_offset, count: header.record_count, sequence };
                     self.gaps.seen(topic.topic_id, partition.partition_index, stands);
+                    self.producers.shown(topic.topic_id, partition.partition_index, stands);
                 }
             }
         }
@@ -202,7 +243,8 @@ impl Oracle {
         bounded: impl Iterator<Item = (&'a str, u64)>,
     ) {
         bounded.for_each(|(topic, value)| self.timestamps.read(topic, value));
-        let broken = self.gaps.violations(heirs_below).into_iter().chain(self.timestamps.violations());
+        let anew = |topic, partition, base| self.producers.began_anew(topic, partition, base);
+        let broken = self.gaps.violations(heirs_below, anew).into_iter().chain(self.timestamps.violations());
         let findings = broken.map(|violation| (Verdict::Invariant, Finding::from(violation)));
         self.findings.extend(findings);
     }
@@ -257,6 +299,7 @@ impl Oracle {
         self.responses.closed(node, conn);
         self.sequences.closed(node, conn);
         self.fields.closed(node, conn);
+        self.producers.closed(node, conn);
         self.due.closed(node, conn);
     }
 

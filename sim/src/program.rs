@@ -1,6 +1,6 @@
 //! What a client process does with its Kafka client: calls out, results in. The client decides how.
 
-use tidelog_core::client::{CallId, Config, Failure, Operation, Outcome};
+use tidelog_core::client::{CallId, Config, Effect, Failure, Input, Operation, Outcome};
 use tidelog_core::rng::Rng;
 use tidelog_core::time::{Duration, Now};
 
@@ -20,6 +20,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) board: &'a mut Board,
     /// Calls for its Kafka client.
     pub(crate) calls: Vec<(CallId, Operation)>,
+    /// Of a program that speaks to brokers itself: what it does on its connections.
+    pub(crate) wires: Vec<Effect>,
     /// When it wants to think again, if nothing happens before, in virtual microseconds.
     pub(crate) wake: Option<u64>,
 }
@@ -32,6 +34,15 @@ pub(crate) trait Program: std::fmt::Debug {
     fn wake(&mut self, desk: &mut Desk<'_>);
     /// A call has ended.
     fn completed(&mut self, call: CallId, result: Result<Outcome, Failure>, desk: &mut Desk<'_>);
+    /// Whether it has no use for a Kafka client, and speaks to brokers itself.
+    fn is_raw(&self) -> bool {
+        false
+    }
+    /// Of one that speaks itself: something has happened on its connections.
+    fn heard(&mut self, input: Input, desk: &mut Desk<'_>) {
+        let _ = desk;
+        panic!("nobody listens to {input:?}");
+    }
     /// Its process was killed, and will wake again as a new one. Gives how the new one's Kafka client behaves.
     fn restarted(&mut self, life: u64) -> Config {
         let _ = life;

@@ -5,9 +5,11 @@
 mod alone;
 mod ending;
 mod patience;
+mod raw;
 
 pub use ending::Act;
 pub use patience::Patience;
+pub(crate) use raw::RawSpec;
 use serde::{Deserialize, Serialize};
 use tidelog_core::broker::Settings;
 use tidelog_core::rng::Rng;
@@ -61,6 +63,9 @@ pub struct Scenario {
     /// Who waits for answers, however long they take.
     #[serde(default)]
     pub patience: Patience,
+    /// Clients that write batches by hand.
+    #[serde(default)]
+    pub raw: Vec<RawSpec>,
     /// What happens after the heal, before everything is read.
     #[serde(default)]
     pub ending: Vec<Act>,
@@ -168,6 +173,12 @@ pub struct Sizes {
     /// See [`Settings::append_bytes`].
     #[serde(default = "unbounded")]
     pub append: u64,
+    /// See [`Settings::producers_max`].
+    #[serde(default = "raw::producers_max")]
+    pub producers: u32,
+    /// See [`Settings::producer_expires_after`].
+    #[serde(default = "raw::silence")]
+    pub producer_silence: u64,
 }
 
 /// What scenarios that were saved before it was drawn ran with.
@@ -258,6 +269,7 @@ impl Scenario {
             trials: 0,
             held: 0,
             patience: Patience::default(),
+            raw: Vec::new(),
             ending: Vec::new(),
             full_starts: 0,
         };
@@ -298,6 +310,7 @@ impl Scenario {
         scenario.draw_times();
         scenario.draw_harm();
         scenario.draw_alone();
+        scenario.draw_raw();
         scenario.patience = Patience::draw(seed, scenario.clients());
         scenario.ending = ending::draw(seed, scenario.brokers);
         scenario
@@ -376,6 +389,8 @@ impl Scenario {
         settings.segment_bytes_max = self.sizes.segment;
         settings.journal_block_bytes = self.sizes.journal_block;
         settings.append_bytes = self.sizes.append;
+        settings.producers_max = self.sizes.producers;
+        settings.producer_expires_after = Duration::from_micros(self.sizes.producer_silence);
         settings
     }
 
@@ -452,6 +467,8 @@ fn draw_sizes(rng: &mut Rng) -> Sizes {
         segment: u64::MAX,
         journal_block: u64::MAX,
         append: u64::MAX,
+        producers: raw::producers_max(),
+        producer_silence: raw::silence(),
     }
 }
 

@@ -52,6 +52,10 @@ pub(crate) const FULL_STARTS: u64 = 23;
 pub(crate) const FULL_START_PLAN: u64 = 24;
 /// Power losses while a formation file is written: `[WORD]`.
 pub(crate) const WORD: u64 = 16;
+/// Which runs have clients that write batches by hand: `[RAW]`; and what those do: `[RAW, client]`.
+pub(crate) const RAW: u64 = 20;
+/// Which runs have partitions that soon forget producers: `[FORGETFUL]`.
+pub(crate) const FORGETFUL: u64 = 21;
 /// Which producers leave out sequences: `[SKIPS]`; and where: `[SKIPS, client]`.
 pub(crate) const SKIPS: u64 = 26;
 /// Which topics are made late: `[LATE]`.

@@ -3,7 +3,7 @@
 //! The hash covers the wire form of messages and the fields of events; `Debug` text is made only for `--trace`.
 
 use tidelog_core::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Halt, Input};
-use tidelog_core::event::Event;
+use tidelog_core::event::{Event, Fate};
 use tidelog_core::kafka::RequestBody;
 
 use crate::digest::Digest;
@@ -166,6 +166,14 @@ pub(crate) fn event(digest: &mut Digest, event: &Event) {
         Event::HardStatePersisted { group, term, vote } => words(&[4, group.0, term.0, vote.0]),
         Event::Applied { group, index, term, digest, next_offset, log_start } => {
             words(&[5, group.0, index.0, term.0, *digest, next_offset.0 as u64, log_start.0 as u64]);
+        }
+        Event::Judged { group, index, judged } => {
+            let (kind, what) = match judged.fate {
+                Fate::Appended(at) => (0, at.0 as u64),
+                Fate::Duplicate(at) => (1, at.0 as u64),
+                Fate::Refused(error) => (2, error.code() as u16 as u64),
+            };
+            words(&[18, group.0, index.0, judged.stamp.0 as u64, kind, what]);
         }
         Event::Elected { group, term } => words(&[6, group.0, term.0]),
         Event::Serving { group, term } => words(&[7, group.0, term.0]),

@@ -7,6 +7,7 @@ mod manager;
 mod operator;
 mod prober;
 mod producer;
+mod raw;
 mod reader;
 
 use tidelog_core::client::Config;
@@ -46,7 +47,7 @@ pub(crate) fn programs(scenario: &Scenario) -> Vec<Box<dyn Program>> {
         let mut config = client_config(scenario, "producer", &mut rng);
         lend(programs.len(), &mut config);
         let odd = producer::OddTimes::new(scenario, nth);
-        programs.push(Box::new(producer::Producer::new(spec.clone(), config, rng, odd)));
+        programs.push(Box::new(producer::Producer::new(spec.clone(), config, rng, odd, scenario.forgets())));
     }
     for spec in &scenario.consumers {
         let mut rng = stream();
@@ -57,6 +58,11 @@ pub(crate) fn programs(scenario: &Scenario) -> Vec<Box<dyn Program>> {
     }
     let mut rng = Rng::stream(scenario.seed, &[streams::WORKLOAD, OPERATOR]);
     programs.push(Box::new(operator::Operator::new(client_config(scenario, "operator", &mut rng), rng)));
+    for (nth, spec) in (1..).zip(&scenario.raw) {
+        let mut rng = Rng::stream(scenario.seed, &[streams::RAW, nth]);
+        let config = client_config(scenario, "raw", &mut rng);
+        programs.push(Box::new(raw::Raw::new(spec.clone(), scenario.brokers, config, rng)));
+    }
     programs
 }
 
@@ -67,7 +73,7 @@ pub(crate) fn prober(scenario: &Scenario) -> Box<dyn Program> {
     if scenario.patience.after_heal {
         scenario.patience.lend(&mut config);
     }
-    Box::new(prober::Prober::new(config))
+    Box::new(prober::Prober::new(config, scenario.forgets()))
 }
 
 /// Another prober, for an act after the heal: it waits for its answers.
@@ -75,7 +81,7 @@ pub(crate) fn act_prober(scenario: &Scenario, act: usize) -> Box<dyn Program> {
     let mut rng = Rng::stream(scenario.seed, &[streams::ACTORS, act as u64, 1]);
     let mut config = client_config(scenario, "prober", &mut rng);
     scenario.patience.lend(&mut config);
-    Box::new(prober::Prober::new(config))
+    Box::new(prober::Prober::new(config, scenario.forgets()))
 }
 
 /// The operator of an act after the heal.

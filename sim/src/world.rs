@@ -92,6 +92,8 @@ struct Client {
     /// Killed, and not back yet.
     down: bool,
     program: Box<dyn Program>,
+    /// It speaks to brokers itself.
+    raw: bool,
     client: client::Client,
     clock: Clock,
     alarm: Alarm,
@@ -193,7 +195,7 @@ impl World {
             digest: Digest::default(),
             story: Story::default(),
             tally: Tally::default(),
-            oracle: Oracle::new(),
+            oracle: Oracle::new(scenario.sizes.producers, scenario.sizes.producer_silence / 1_000),
             record: Recorder::default(),
             trace: options.trace,
             until: options.until,
@@ -250,6 +252,7 @@ impl World {
             life: 0,
             down: false,
             client: client::Client::new(client::Config { mutants: self.mutants, ..program.config() }),
+            raw: program.is_raw(),
             program,
             clock,
             alarm: Alarm::default(),

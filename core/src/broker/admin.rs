@@ -395,6 +395,12 @@ impl Broker {
             };
             return self.answer(&caller, response, out);
         }
+        if request.producer_id >= 0 && self.config.mutants.planted(Mutant::IdGivenAgain) {
+            let producer_id = request.producer_id;
+            let response =
+                InitProducerIdResponse { producer_id, producer_epoch: 0, ..InitProducerIdResponse::default() };
+            return self.answer(&caller, response, out);
+        }
         let deadline = self.now.mono + self.config.settings.request_timeout;
         self.producer_ids.waiting.push_back((deadline, caller));
         self.give_producer_ids(out);

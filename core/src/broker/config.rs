@@ -2,7 +2,9 @@
 
 use crate::controller::configs::TopicConfig;
 use crate::id::{DirectoryId, NodeId};
+use crate::limits::{PRODUCER_EXPIRES_AFTER_MS, PRODUCERS_MAX};
 use crate::mutants::Mutants;
+use crate::partition::producers::Bounds;
 use crate::time::Duration;
 
 /// Lasting identity and settings of a broker.
@@ -97,9 +99,19 @@ pub struct Settings {
     pub gossip_every: Duration,
     /// How long a request to the controller, or a read barrier, may take before it is given up.
     pub request_timeout: Duration,
+    /// The most producers remembered per partition; the longest silent one makes room. Decides what is appended: the same on every
+    /// broker of a cluster, for ever.
+    pub producers_max: u32,
+    /// How long a producer may be silent in a partition before it is forgotten there (Kafka: `producer.id.expiration.ms`). As above.
+    pub producer_expires_after: Duration,
 }
 
 impl Settings {
+    /// What partitions remember of producers.
+    pub(super) fn producers(&self) -> Bounds {
+        Bounds { producers: self.producers_max as usize, silence_ms: self.producer_expires_after.0 / 1_000 }
+    }
+
     /// How long the segments of a topic of this configuration grow.
     pub(super) fn segment_bytes(&self, topic: &TopicConfig) -> u64 {
         u64::try_from(topic.segment_bytes).unwrap_or(u64::MAX).min(self.segment_bytes_max)
@@ -135,6 +147,8 @@ impl Settings {
             seal_after: Duration::from_secs(1),
             gossip_every: Duration::from_millis(500),
             request_timeout: Duration::from_secs(5),
+            producers_max: PRODUCERS_MAX,
+            producer_expires_after: Duration::from_millis(PRODUCER_EXPIRES_AFTER_MS),
         }
     }
 
@@ -168,6 +182,8 @@ impl Settings {
             seal_after: Duration::from_millis(300),
             gossip_every: Duration::from_millis(200),
             request_timeout: Duration::from_secs(2),
+            producers_max: PRODUCERS_MAX,
+            producer_expires_after: Duration::from_millis(PRODUCER_EXPIRES_AFTER_MS),
         }
     }
 }

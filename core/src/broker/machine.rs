@@ -10,14 +10,14 @@ use super::entry::{EntryHead, EntryKind};
 use crate::controller::command::{Command, Origin};
 use crate::controller::configs::{TimestampType, TopicConfig};
 use crate::controller::image::{Applied as ImageApplied, Image, Rejection};
+use crate::event::{Fate, Judged};
 use crate::id::{Index, Offset, ProducerId, Term};
 use crate::kafka::ErrorCode;
 use crate::kafka::batch::{Batch, NO_TIMESTAMP};
-use crate::limits::PRODUCER_EXPIRES_AFTER_MS;
 use crate::log::Log;
 use crate::marks;
 use crate::mutants::{Mutant, Mutants};
-use crate::partition::producers::{Producers, Verdict};
+use crate::partition::producers::{Bounds, Producers, Verdict};
 use crate::raft::Committed;
 use crate::rng::mix;
 use crate::time::Timestamp;
@@ -76,6 +76,10 @@ pub(super) struct Machine {
     pub(super) digest: u64,
     /// Of a partition: producers with an id below this may begin anywhere. Comes from the image, and never changes.
     heirs_below: ProducerId,
+    /// Of a partition: what it remembers of producers.
+    bounds: Bounds,
+    /// Of a partition: what came of the batch of the entry that was applied last, for those who watch.
+    pub(super) judged: Option<Judged>,
     mutants: Mutants,
 }
 
@@ -105,11 +109,20 @@ pub(super) struct Loaded {
 const STATE_VERSION: u32 = 1;
 
 impl Machine {
-    pub(super) fn new(mut log: Log, fold: Fold, mutants: Mutants) -> Self {
+    pub(super) fn new(mut log: Log, fold: Fold, bounds: Bounds, mutants: Mutants) -> Self {
         log.plant(mutants);
-        let (applied, applied_term) = (Index(0), Term(0));
-        let heirs_below = ProducerId(0);
-        Self { log, fold, applied, applied_term, group_time: Timestamp(0), digest: 0, heirs_below, mutants }
+        Self {
+            log,
+            fold,
+            applied: Index(0),
+            applied_term: Term(0),
+            group_time: Timestamp(0),
+            digest: 0,
+            heirs_below: ProducerId(0),
+            bounds,
+            judged: None,
+            mutants,
+        }
     }
 
     /// Says which producers may go on here as they did in the former topic of this name. Before anything is applied.
@@ -146,7 +159,8 @@ impl Machine {
         let fold = if state.controller {
             Fold::Controller(Box::new(Image::decode(state.fold).map_err(|error| error.to_string())?))
         } else {
-            let mut table = producers(Producers::decode(state.fold).map_err(|error| error.to_string())?, self.mutants);
+            let table = Producers::decode(state.fold).map_err(|error| error.to_string())?;
+            let mut table = producers(table, self.bounds, self.mutants);
             table.inherit(self.heirs_below);
             Fold::Partition(table)
         };
@@ -171,6 +185,7 @@ impl Machine {
         assert_eq!(entry.index, self.applied.next(), "entries are applied in order");
         self.applied = entry.index;
         self.applied_term = entry.term;
+        self.judged = None;
         let outcome = match EntryHead::decode(&entry.context) {
             // A leader's first entry has no head.
             _ if entry.change => self.pass(entry.index),
@@ -178,7 +193,7 @@ impl Machine {
             Some(head) => {
                 self.group_time = self.group_time.max(head.stamp);
                 match head.kind {
-                    EntryKind::Produce => self.produce(entry, config),
+                    EntryKind::Produce => self.produce(entry, head.stamp, config),
                     EntryKind::Command => self.command(entry),
                 }
             }
@@ -197,20 +212,26 @@ impl Machine {
         outcome
     }
 
-    fn produce(&mut self, entry: &Committed, config: &TopicConfig) -> Outcome {
+    fn produce(&mut self, entry: &Committed, stamp: Timestamp, config: &TopicConfig) -> Outcome {
         match &self.fold {
-            Fold::Partition(_) => Outcome::Produced(self.place(entry, config)),
+            Fold::Partition(_) => Outcome::Produced(self.place(entry, stamp, config)),
             Fold::Controller(_) => self.pass(entry.index),
         }
     }
 
-    fn place(&mut self, entry: &Committed, config: &TopicConfig) -> Result<Placed, ErrorCode> {
+    fn place(&mut self, entry: &Committed, stamp: Timestamp, config: &TopicConfig) -> Result<Placed, ErrorCode> {
         let Fold::Partition(producers) = &mut self.fold else {
             return Err(ErrorCode::InvalidRequest);
         };
         // The leader checked it before it proposed.
         let batch = Batch::parse(entry.data.clone()).map_err(|_| ErrorCode::CorruptMessage)?;
-        producers.expire(self.group_time, PRODUCER_EXPIRES_AFTER_MS);
+        let silence_ms = match self.mutants.planted(Mutant::ExpiresSoon) {
+            true => self.bounds.silence_ms / 2,
+            false => self.bounds.silence_ms,
+        };
+        if !self.mutants.planted(Mutant::NeverExpires) {
+            producers.expire(self.group_time, silence_ms);
+        }
         let verdict = match producers.check(&batch) {
             Verdict::Reject(ErrorCode::OutOfOrderSequenceNumber)
                 if self.mutants.planted(Mutant::SequenceGapAccepted) =>
@@ -219,6 +240,8 @@ impl Machine {
             }
             verdict => verdict,
         };
+        let sequence = batch.producer_id().map(|id| (id, batch.producer_epoch(), batch.base_sequence()));
+        let judged = |fate| Some(Judged { stamp, sequence, count: batch.record_count(), fate });
         let (base_offset, appended, duplicate) = match verdict {
             Verdict::Append => {
                 let base = self.log.next_offset();
@@ -233,8 +256,12 @@ impl Machine {
                 (Offset(0), timestamp, true)
             }
             Verdict::Duplicate { base_offset, timestamp } => (base_offset, timestamp, true),
-            Verdict::Reject(error) => return Err(error),
+            Verdict::Reject(error) => {
+                self.judged = judged(Fate::Refused(error));
+                return Err(error);
+            }
         };
+        self.judged = judged(if duplicate { Fate::Duplicate(base_offset) } else { Fate::Appended(base_offset) });
         let log_append_time = match config.timestamp_type {
             TimestampType::LogAppendTime => appended,
             TimestampType::CreateTime => Timestamp(NO_TIMESTAMP),
@@ -300,8 +327,10 @@ impl Machine {
     }
 }
 
-/// The table with the number of batches it remembers, which a planted bug makes too small.
-pub(super) fn producers(mut producers: Producers, mutants: Mutants) -> Producers {
+/// The table with its bounds, and the number of batches it remembers, which a planted bug makes too small.
+pub(super) fn producers(mut producers: Producers, bounds: Bounds, mutants: Mutants) -> Producers {
+    producers.bound(bounds.producers);
+    producers.plant(mutants);
     if mutants.planted(Mutant::SmallDedupWindow) {
         producers.remember(1);
     }

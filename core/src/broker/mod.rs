@@ -45,7 +45,9 @@ use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskError, DiskOutput, DiskResult, Effect, Effects, Halt, Input};
 use crate::event::Event;
 use crate::formation::{Charter, Formation, Membership, Role};
-use crate::id::{ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, JobId, NodeId, OpId, RequestId, Term, TopicId};
+use crate::id::{
+    ClusterId, ConnId, FileId, FileIds, FileKind, GroupId, JobId, NodeId, OpId, ProducerId, RequestId, Term, TopicId,
+};
 use crate::journal::{Journal, Ticket};
 use crate::kafka::{Request, RequestBody, RequestHeader, Response, ResponseBody};
 use crate::log::ReadId;
@@ -589,6 +591,13 @@ impl Broker {
     pub fn partition_group(&self, topic: TopicId, partition: i32) -> Option<GroupId> {
         let partitions = &self.image()?.topic(topic)?.partitions;
         partitions.get(usize::try_from(partition).ok()?).map(|partition| partition.group)
+    }
+
+    /// The topic and number of a partition, and below which id producers are heirs there, as far as this broker knows. For those who
+    /// watch.
+    pub fn partition(&self, group: GroupId) -> Option<(TopicId, i32, ProducerId)> {
+        let (topic, partition, _) = self.image()?.partition_of(group)?;
+        Some((topic.id, partition, topic.heirs_below()))
     }
 
     /// The broker that should lead a partition: the one of its first replica, as far as this broker knows. For those who watch.

@@ -88,7 +88,7 @@ impl Replica {
         for entry in recovered.entries.iter().filter(|entry| entry.index > marked && entry.index <= commit) {
             machine.apply(&committed(entry), &config);
             out.event(Event::Sometimes(marks::REAPPLIED));
-            out.event(applied_event(setup.group, &machine));
+            tell_applied(setup.group, &mut machine, out);
         }
         recovered.applied = machine.applied;
         let mut raft = Group::new(setup, recovered);
@@ -125,7 +125,7 @@ impl Replica {
             if let Some(mark) = outcome.mark() {
                 out.event(Event::Sometimes(mark));
             }
-            out.event(applied_event(self.raft.id(), &self.machine));
+            tell_applied(self.raft.id(), &mut self.machine, out);
             outcomes.push((entry.token, entry.index, outcome));
         }
         outcomes
@@ -244,6 +244,14 @@ impl Replica {
         assert_eq!(self.raft.applied_index(), self.machine.applied, "Raft knows what is applied");
         assert!(self.marked <= self.machine.applied, "a checkpoint covers what is applied");
     }
+}
+
+/// An entry was applied: says so, and what came of its batch.
+fn tell_applied(group: GroupId, machine: &mut Machine, out: &mut Effects) {
+    if let Some(judged) = machine.judged.take() {
+        out.event(Event::Judged { group, index: machine.applied, judged });
+    }
+    out.event(applied_event(group, machine));
 }
 
 pub(super) fn applied_event(group: GroupId, machine: &Machine) -> Event {

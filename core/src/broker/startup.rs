@@ -114,6 +114,7 @@ impl Broker {
     }
 
     fn fresh(&self, group: GroupId) -> Machine {
+        let bounds = self.config.settings.producers();
         let fold = if group == GroupId::CONTROLLER {
             let charter = self.charter();
             let founding = charter.members.iter().map(|seat| {
@@ -121,9 +122,9 @@ impl Broker {
             });
             Fold::Controller(Box::new(Image::new(charter.cluster).founded_by(founding)))
         } else {
-            Fold::Partition(producers(Producers::default(), self.config.mutants))
+            Fold::Partition(producers(Producers::default(), bounds, self.config.mutants))
         };
-        Machine::new(Log::new(self.log_settings()), fold, self.config.mutants)
+        Machine::new(Log::new(self.log_settings()), fold, bounds, self.config.mutants)
     }
 
     fn log_settings(&self) -> log::Settings {

@@ -28,8 +28,24 @@ use prost::Message;
 use crate::id::{Offset, ProducerId};
 use crate::kafka::ErrorCode;
 use crate::kafka::batch::Batch;
-use crate::limits::{PRODUCER_BATCHES_REMEMBERED, PRODUCERS_MAX};
+use crate::limits::{PRODUCER_BATCHES_REMEMBERED, PRODUCER_EXPIRES_AFTER_MS, PRODUCERS_MAX};
+use crate::mutants::{Mutant, Mutants};
 use crate::time::Timestamp;
+
+/// How many producers a partition remembers, and for how long. They decide what is appended: the same on every replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// The most producers, above zero.
+    pub producers: usize,
+    /// How long one may be silent, in milliseconds.
+    pub silence_ms: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { producers: PRODUCERS_MAX as usize, silence_ms: PRODUCER_EXPIRES_AFTER_MS }
+    }
+}
 
 /// What to do with a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,11 +97,12 @@ pub struct Producers {
     capacity: usize,
     /// How many batches of each are remembered.
     remembered: usize,
+    mutants: Mutants,
 }
 
 impl Default for Producers {
     fn default() -> Self {
-        Self::with_capacity(PRODUCERS_MAX)
+        Self::with_capacity(Bounds::default().producers)
     }
 }
 
@@ -105,6 +122,7 @@ impl Producers {
             heirs_below: ProducerId(0),
             capacity,
             remembered: PRODUCER_BATCHES_REMEMBERED,
+            mutants: Mutants::default(),
         }
     }
 
@@ -113,6 +131,17 @@ impl Producers {
     pub fn remember(&mut self, batches: usize) {
         assert!(batches > 0, "the last batch is always remembered");
         self.remembered = batches;
+    }
+
+    /// Remembers at most so many producers from now on, above zero. Not part of [`Producers::encode`].
+    pub fn bound(&mut self, capacity: usize) {
+        assert!(capacity > 0, "at least one producer is remembered");
+        self.capacity = capacity;
+    }
+
+    /// Plants a bug.
+    pub(crate) fn plant(&mut self, mutants: Mutants) {
+        self.mutants = mutants;
     }
 
     /// Producers with an id below this are heirs; nobody is unless this is said. A fact of the topic, the same on
@@ -154,7 +183,7 @@ impl Producers {
             return Verdict::Reject(ErrorCode::InvalidProducerEpoch);
         }
         if batch.producer_epoch() > producer.epoch {
-            return if batch.base_sequence() == 0 {
+            return if batch.base_sequence() == 0 || self.mutants.planted(Mutant::EpochBeginsAnywhere) {
                 Verdict::Append
             } else {
                 Verdict::Reject(ErrorCode::OutOfOrderSequenceNumber)
@@ -162,10 +191,18 @@ impl Producers {
         }
         let same =
             |seen: &&Seen| (seen.first_sequence, seen.last_sequence) == (batch.base_sequence(), batch.last_sequence());
-        if let Some(seen) = producer.batches.iter().find(same) {
+        let newest_only = self.mutants.planted(Mutant::NewestOnly);
+        if let Some(seen) = producer.batches.iter().rev().take(if newest_only { 1 } else { usize::MAX }).find(same) {
             return Verdict::Duplicate { base_offset: seen.base_offset, timestamp: seen.timestamp };
         }
-        if batch.base_sequence() == next(producer.last_sequence()) {
+        let next = match self.mutants.planted(Mutant::WrapAsGap) {
+            true => producer.last_sequence().wrapping_add(1),
+            false => next(producer.last_sequence()),
+        };
+        if batch.base_sequence() == next {
+            return Verdict::Append;
+        }
+        if self.mutants.planted(Mutant::OldDuplicateTaken) && producer.has_all_of(batch) {
             return Verdict::Append;
         }
         Verdict::Reject(if self.remembered >= PRODUCER_BATCHES_REMEMBERED && producer.has_all_of(batch) {
@@ -219,7 +256,8 @@ impl Producers {
     }
 
     fn forget_longest_silent(&mut self) {
-        if let Some((_, id)) = self.by_use.pop_first() {
+        let newest = self.mutants.planted(Mutant::ForgetsNewest);
+        if let Some((_, id)) = if newest { self.by_use.pop_last() } else { self.by_use.pop_first() } {
             self.producers.remove(&id);
             self.forgotten = self.forgotten.max(Some(id));
         }
@@ -307,7 +345,7 @@ impl Producers {
     pub fn encode(&self) -> Bytes {
         let record = TableRecord {
             version: VERSION,
-            forgotten: self.forgotten.map(|id| id.0),
+            forgotten: self.forgotten.map(|id| id.0).filter(|_| !self.mutants.planted(Mutant::ForgottenUnsaved)),
             producers: self.producers.iter().map(|(id, producer)| producer.encode(*id)).collect(),
         };
         record.encode_to_vec().into()

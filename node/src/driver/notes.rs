@@ -76,6 +76,7 @@ pub(super) fn log(event: Event, now: Instant, notes: &mut Notes) {
         | Event::Persisted { .. }
         | Event::HardStatePersisted { .. }
         | Event::Applied { .. }
+        | Event::Judged { .. }
         | Event::Sometimes(_) => trace!(?event),
     }
 }

@@ -56,8 +56,10 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
         journal_rest_bytes,
         journal_look_every,
         segment_allocate_bytes_first,
+        producers_max,
+        producer_expires_after,
     } = settings;
-    for span in [tick, seal_after, gossip_every, request_timeout, journal_look_every] {
+    for span in [tick, seal_after, gossip_every, request_timeout, journal_look_every, producer_expires_after] {
         out.put_u64_le(span.0);
     }
     for number in [election_ticks_min, election_ticks_max, heartbeat_ticks] {
@@ -66,6 +68,7 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
     for number in [journal_files_target, journal_files_max, journal_files_busy, sector_bytes, copy_piece_bytes] {
         out.put_u32_le(*number);
     }
+    out.put_u32_le(*producers_max);
     for bytes in [journal_file_bytes, index_interval_bytes, segment_allocate_bytes, segment_write_bytes] {
         out.put_u64_le(*bytes);
     }
@@ -109,6 +112,7 @@ fn take_settings(r: &mut Reader) -> Result<Settings, Malformed> {
         gossip_every: Duration(r.u64()?),
         request_timeout: Duration(r.u64()?),
         journal_look_every: Duration(r.u64()?),
+        producer_expires_after: Duration(r.u64()?),
         election_ticks_min: r.u32()?,
         election_ticks_max: r.u32()?,
         heartbeat_ticks: r.u32()?,
@@ -117,6 +121,7 @@ fn take_settings(r: &mut Reader) -> Result<Settings, Malformed> {
         journal_files_busy: r.u32()?,
         sector_bytes: r.u32()?,
         copy_piece_bytes: r.u32()?,
+        producers_max: r.u32()?,
         journal_file_bytes: r.u64()?,
         index_interval_bytes: r.u64()?,
         segment_allocate_bytes: r.u64()?,

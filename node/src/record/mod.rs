@@ -36,7 +36,7 @@ pub use outcome::Outcome;
 pub use replay::{ReplayError, Replayed, replay};
 
 /// The format that this version writes and reads.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 
 const MAGIC: &[u8] = b"tidelog record\n";
 /// How much is gathered for one write.

@@ -164,6 +164,7 @@ impl Group {
             Event::Recovered { .. }
             | Event::Chartered { .. }
             | Event::Started
+            | Event::Judged { .. }
             | Event::Sometimes(_)
             | Event::Note(_)
             | Event::NoRoom { .. }

@@ -23,16 +23,19 @@ pub(super) struct Prober {
     left: Option<Vec<(String, i32)>>,
     waiting: BTreeMap<CallId, (String, i32, OpId)>,
     last_failure: String,
+    /// Partitions forget producers: what is sent again may stand twice.
+    forgets: bool,
 }
 
 impl Prober {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, forgets: bool) -> Self {
         Self {
             config,
             calls: Calls::default(),
             left: None,
             waiting: BTreeMap::new(),
             last_failure: "no answer yet".to_owned(),
+            forgets,
         }
     }
 }
@@ -47,8 +50,14 @@ impl Program for Prober {
         for (topic, partition) in std::mem::take(left) {
             let value = desk.log.value();
             let record = producer::record(value, 8, desk.clocks.wall, &mut Rng::stream(value, &[]));
-            let how =
-                Sending { idempotent: true, acks: -1, topic: &topic, partition, may_repeat: false, by_key: false };
+            let how = Sending {
+                idempotent: !self.forgets,
+                acks: -1,
+                topic: &topic,
+                partition,
+                may_repeat: self.forgets,
+                by_key: false,
+            };
             let op = desk.log.send(&how, &record, value);
             let call = self.calls.mint();
             desk.calls.push((call, Operation::Produce { topic: topic.clone(), partition: Some(partition), record }));

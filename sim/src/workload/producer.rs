@@ -26,6 +26,8 @@ pub(super) struct Producer {
     waiting: BTreeMap<CallId, OpId>,
     draining: bool,
     odd: OddTimes,
+    /// Partitions forget producers: what is sent again may stand twice, and an old copy may break a sequence.
+    forgets: bool,
 }
 
 /// Records of times that can not be, for topics that refuse them.
@@ -72,7 +74,7 @@ pub(super) fn record(value: u64, padding: u64, wall: tidelog_core::time::Timesta
 }
 
 impl Producer {
-    pub(super) fn new(spec: ProducerSpec, mut config: Config, mut rng: Rng, odd: OddTimes) -> Self {
+    pub(super) fn new(spec: ProducerSpec, mut config: Config, mut rng: Rng, odd: OddTimes, forgets: bool) -> Self {
         config.idempotent = spec.idempotent;
         config.acks = spec.acks;
         config.linger = Duration::from_micros(spec.linger);
@@ -80,7 +82,7 @@ impl Producer {
         if !spec.idempotent && rng.per_mille(500) {
             config.retries = 0;
         }
-        Self { spec, config, rng, calls: Calls::default(), waiting: BTreeMap::new(), draining: false, odd }
+        Self { spec, config, rng, calls: Calls::default(), waiting: BTreeMap::new(), draining: false, odd, forgets }
     }
 
     fn produce(&mut self, desk: &mut Desk<'_>) {
@@ -101,11 +103,11 @@ impl Producer {
             record.key = Some(key);
         }
         let how = Sending {
-            idempotent: self.spec.idempotent,
+            idempotent: self.spec.idempotent && !self.forgets,
             acks: self.spec.acks,
             topic: &topic,
             partition,
-            may_repeat: !self.spec.idempotent && self.config.retries > 0,
+            may_repeat: (!self.spec.idempotent && self.config.retries > 0) || (self.spec.idempotent && self.forgets),
             by_key,
         };
         let op = desk.log.send(&how, &record, value);
@@ -176,7 +178,7 @@ impl Program for Producer {
                 desk.log.sent(op, offset.map(|offset| offset.0), self.spec.acks);
             }
             Ok(other) => panic!("a produce gave {other:?}"),
-            Err(failure) if self.spec.skips > 0 => desk.log.fail(op, &expected(failure)),
+            Err(failure) if self.spec.skips > 0 || self.forgets => desk.log.fail(op, &expected(failure)),
             Err(failure) => desk.log.fail(op, &failure),
         }
     }

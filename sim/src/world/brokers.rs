@@ -15,7 +15,7 @@ use tidelog_core::peer::{Envelope, MessageKind};
 use tidelog_core::rng::Rng;
 use tidelog_core::time::Timestamp;
 use tidelog_properties::fields::Topic;
-use tidelog_properties::sequences::Sent;
+use tidelog_properties::producers::Offer;
 
 use super::concern::{Cause, Work};
 use super::hoard::Kind;
@@ -118,7 +118,10 @@ impl World {
                     self.oracle.due(now, (node, *conn), *id, request, promise);
                     self.oracle.questioned(node, *conn, *id, request);
                     if acks(request).is_some_and(|acks| acks != 0) {
-                        self.oracle.sent(node, *conn, *id, sequenced(&process.broker, request));
+                        self.oracle.sent(node, *conn, *id, offered(&process.broker, request));
+                    }
+                    if let RequestBody::InitProducerId(wish) = &request.body {
+                        self.oracle.wants_id(node, *conn, *id, wish.producer_id);
                     }
                     self.record.lives().asked(place, &process.broker, *conn, *id, request);
                     for (range, records) in bounded(&self.scenario.topics, clocks.wall, request) {
@@ -256,6 +259,11 @@ impl World {
                     self.story.tell(self.now, self.steps, Some(node), format!("broker {node}: {text}"))
                 }
                 Event::Recovered { .. } | Event::Appended { .. } | Event::Persisted { .. } => {}
+                Event::Judged { group, index, judged } => {
+                    let process = self.hosts[place as usize].process.as_ref();
+                    let partition = process.and_then(|process| process.broker.partition(*group));
+                    self.oracle.judged(*group, *index, judged, partition);
+                }
                 Event::Serving { group, .. } => self.ending_serves(place, *group),
                 // Whoever votes may campaign: what was said to an earlier campaign of it comes now.
                 Event::HardStatePersisted { group, .. } => self.counted(Kind::Vote(*group), Some(place)),
@@ -361,13 +369,19 @@ impl World {
             let known = if calm { self.now.saturating_sub(HEARD) } else { 0 };
             self.oracle.told((NodeId(place + 1), conn), id, response, known, &groups);
         }
+        if let ResponseBody::InitProducerId(given) = &response.body
+            && given.error_code == ErrorCode::None.code()
+        {
+            self.oracle.gave_id(NodeId(place + 1), conn, id, given.producer_id, given.producer_epoch);
+        }
         let (ResponseBody::Produce(produce), Some(process)) = (&response.body, &self.hosts[place as usize].process)
         else {
             return;
         };
         self.record.lives().answered(place, &process.broker, conn, id, &response.body);
         let answers = produce.responses.iter().flat_map(|topic| &topic.partition_responses);
-        self.oracle.taken(NodeId(place + 1), conn, id, answers.map(|answer| answer.error_code));
+        let answers: Vec<_> = answers.map(|answer| (answer.error_code, answer.base_offset)).collect();
+        self.oracle.taken(NodeId(place + 1), conn, id, &answers);
         let acks_all = self.oracle.acks_all(NodeId(place + 1), conn, id);
         for topic in produce.responses.iter().filter(|_| acks_all) {
             let spec = self.scenario.topics.iter().find(|spec| spec.name == topic.name && spec.min_insync > 1);
@@ -641,8 +655,8 @@ impl World {
     }
 }
 
-/// The batches of a produce that have a sequence, each in the partition that this broker takes it for.
-fn sequenced(broker: &Broker, request: &Request) -> Vec<Option<Sent>> {
+/// The batches of a produce, each in the partition that this broker takes it for.
+fn offered(broker: &Broker, request: &Request) -> Vec<Option<Offer>> {
     let RequestBody::Produce(produce) = &request.body else {
         return Vec::new();
     };
@@ -650,19 +664,19 @@ fn sequenced(broker: &Broker, request: &Request) -> Vec<Option<Sent>> {
         let groups = broker.topic(&topic.name).map(|(_, groups)| groups).unwrap_or_default();
         topic.partition_data.iter().map(move |partition| groups.get(usize::try_from(partition.index).ok()?).copied())
     });
-    let sent = |(group, batch): (Option<GroupId>, &Result<Batch, ErrorCode>)| {
+    let offer = |(group, batch): (Option<GroupId>, &Result<Batch, ErrorCode>)| {
         let (group, batch) = (group?, batch.as_ref().ok()?);
-        let (producer, epoch, first) = (batch.producer_id()?, batch.producer_epoch(), batch.base_sequence());
-        Some(Sent { group, producer, epoch, first })
+        let sequence = batch.producer_id().map(|id| (id, batch.producer_epoch(), batch.base_sequence()));
+        Some(Offer { group, sequence, count: batch.record_count() })
     };
-    partitions.zip(&request.batches).map(sent).collect()
+    partitions.zip(&request.batches).map(offer).collect()
 }
 
 /// The timestamps that a topic allows now, and the value and timestamp of each record of a batch.
-type Offer = (RangeInclusive<i64>, Vec<(u64, i64)>);
+type Bounded = (RangeInclusive<i64>, Vec<(u64, i64)>);
 
 /// The batches of a produce for topics that bound times: what their clock allows now, and the value and timestamp of each record.
-fn bounded(specs: &[TopicSpec], now: Timestamp, request: &Request) -> Vec<Offer> {
+fn bounded(specs: &[TopicSpec], now: Timestamp, request: &Request) -> Vec<Bounded> {
     let RequestBody::Produce(produce) = &request.body else {
         return Vec::new();
     };

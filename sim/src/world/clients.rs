@@ -56,14 +56,25 @@ impl World {
             log: &mut self.record,
             board: &mut self.board,
             calls: Vec::new(),
+            wires: Vec::new(),
             wake: None,
         };
         self.work = Some(Work::Client(client));
         thought(who.program.as_mut(), &mut desk);
         self.work = None;
-        let Desk { calls, wake, .. } = desk;
+        let Desk { calls, wires, wake, .. } = desk;
         if let Some(at) = wake.and_then(|at| who.thinks.set(at.max(self.now + 1))) {
             self.queue.push(at, Happening::ProgramWake { client, at });
+        }
+        for wish in wires {
+            match wish {
+                client::Effect::Connect { conn, host, .. } => self.connect(client, conn, &host),
+                client::Effect::Transmit { conn, bytes } => self.transmit(client, conn, joined(bytes)),
+                client::Effect::Disconnect { conn } => self.client_closes(client, conn),
+                client::Effect::WakeAt(_) | client::Effect::Completed { .. } => {
+                    unreachable!("a program wakes by its desk, and completes nothing")
+                }
+            }
         }
         for (call, operation) in calls {
             self.client_step(client, client::Input::Call { call, operation });
@@ -78,6 +89,9 @@ impl World {
         if self.trace.is_some() {
             let text = format!("client {client} {}", show(&input));
             self.line(None, || text);
+        }
+        if self.clients[client as usize].raw {
+            return self.think(client, |program, desk| program.heard(input, desk));
         }
         let mut wishes = std::mem::take(&mut self.wishes);
         self.work = Some(Work::Client(client));
