@@ -3,7 +3,8 @@
 //! A batch that is not taken now will be sent again, and those behind it after it. One of those may find that the reason has
 //! gone meanwhile: it comes too early then, through no fault of its producer, and must not be called out of order for that. What
 //! can have been under way before its producer heard of the first are [`BEHIND_MAX`] batches; and one that comes again shows that
-//! the producer has heard. Feed it what crosses the door of each broker, in order.
+//! the producer has heard. One that its partition has found out of order itself excuses nobody behind it. Feed it what crosses the
+//! door of each broker, and what partitions decide, in order.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +47,8 @@ struct Came {
     refused: Option<ErrorCode>,
     /// It will never be taken: whatever comes behind it has a gap.
     lost: bool,
+    /// Its partition looked at it, and what comes before it was not there.
+    gap: bool,
 }
 
 /// One connection.
@@ -62,7 +65,7 @@ impl Line {
         if run.len() > RUN_MAX || run.last().is_some_and(|last| !batch.follows(last.batch)) {
             run.clear();
         }
-        run.push(Came { request, batch, refused: None, lost: false });
+        run.push(Came { request, batch, refused: None, lost: false, gap: false });
         let settled = |came: &&Came| came.refused.is_none() && !came.lost && !self.open.contains_key(&came.request);
         let settled = run.iter().take_while(settled).count();
         run.drain(..settled.min(run.len() - 1));
@@ -84,7 +87,11 @@ impl Line {
         if run[..at].iter().any(|came| came.lost) {
             return None;
         }
-        let (first, why) = run.iter().enumerate().find_map(|(first, came)| Some((first, came.refused?)))?;
+        let (first, why) = run
+            .iter()
+            .enumerate()
+            .filter(|(_, came)| !came.gap)
+            .find_map(|(first, came)| Some((first, came.refused?)))?;
         (first < at && at - first <= BEHIND_MAX).then(|| (run[first].batch, why))
     }
 }
@@ -122,6 +129,12 @@ impl Sequences {
         for (batch, before, why) in wrong {
             self.add(node, conn, batch, before, why);
         }
+    }
+
+    /// A partition has found a batch out of order, whatever its producer is told of it.
+    pub fn out_of_order(&mut self, batch: Sent) {
+        let runs = self.lines.values_mut().filter_map(|line| line.runs.get_mut(&(batch.group, batch.producer)));
+        runs.flatten().filter(|came| came.batch == batch).for_each(|came| came.gap = true);
     }
 
     /// The connection is gone, whoever closed it.

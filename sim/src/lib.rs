@@ -35,7 +35,7 @@ pub use digest::Digest;
 pub use net::Weather;
 pub use oracle::Finding;
 pub use plan::{Fault, Plan, Target, Timed, Way};
-pub use scenario::{Act, ConsumerSpec, Patience, ProducerSpec, Rates, SECOND, Scenario, Sizes, TopicSpec};
+pub use scenario::{Act, ConsumerSpec, Patience, ProducerSpec, Rates, RawSpec, SECOND, Scenario, Sizes, TopicSpec};
 pub use story::{Moment, Story};
 pub use tally::Tally;
 pub use trace::{Line, Sink};

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use tidelog_core::broker::Audit;
-use tidelog_core::event::{Event, Judged};
+use tidelog_core::event::{Event, Fate, Judged};
 use tidelog_core::id::{ConnId, FileId, GroupId, Index, NodeId, Offset, OpId, ProducerId, RequestId, Term, TopicId};
 use tidelog_core::kafka::batch::{Check, views};
 use tidelog_core::kafka::messages::FetchResponse;
-use tidelog_core::kafka::{Records, Request, Response};
+use tidelog_core::kafka::{ErrorCode, Records, Request, Response};
 use tidelog_properties::Violation;
 use tidelog_properties::fields::{Fields, Groups};
 use tidelog_properties::gaps::{Gaps, Stands};
@@ -200,6 +200,11 @@ impl Oracle {
         judged: &Judged,
         place: Option<(TopicId, i32, ProducerId)>,
     ) {
+        if let (Fate::Refused(ErrorCode::OutOfOrderSequenceNumber), Some((producer, epoch, first))) =
+            (judged.fate, judged.sequence)
+        {
+            self.sequences.out_of_order(Sent { group, producer, epoch, first });
+        }
         self.producers.judged(group, index, judged, place);
     }
 

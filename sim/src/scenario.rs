@@ -9,7 +9,7 @@ mod raw;
 
 pub use ending::Act;
 pub use patience::Patience;
-pub(crate) use raw::RawSpec;
+pub use raw::RawSpec;
 use serde::{Deserialize, Serialize};
 use tidelog_core::broker::Settings;
 use tidelog_core::rng::Rng;
