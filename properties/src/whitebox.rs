@@ -99,11 +99,9 @@ impl Whitebox {
                 let disk = (*cluster, *directory);
                 return self.identities.chartered(At { now, node }, disk, *replica, members, &mut self.verdict);
             }
-            Event::Judged { .. }
-            | Event::Sometimes(_)
-            | Event::Note(_)
-            | Event::NoRoom { .. }
-            | Event::Progress(_) => return,
+            Event::Judged { .. } | Event::Sometimes(_) | Event::Note(_) | Event::NoRoom { .. } | Event::Progress(_) => {
+                return;
+            }
         };
         if let Event::Recovered { replica, .. } = event {
             self.identities.uses(At { now, node }, group, *replica, &mut self.verdict);

@@ -147,3 +147,13 @@ fn a_connection_that_is_gone_is_forgotten() {
     talk.told(sent(0, 2), EARLY);
     talk.breaks(&[]);
 }
+
+#[test]
+fn what_a_partition_found_out_of_order_excuses_nobody() {
+    let mut talk = Talk::new();
+    let (first, second) = (talk.asked(sent(0, 4)), talk.asked(sent(0, 5)));
+    talk.answered(first, ErrorCode::RequestTimedOut);
+    talk.0.out_of_order(sent(0, 4));
+    talk.answered(second, EARLY);
+    talk.breaks(&[]);
+}
