@@ -251,7 +251,12 @@ impl Writer {
                 let old = self.line.len().saturating_sub(5);
                 rng.pick(&self.line[..old]).map(|(key, _)| key.clone()).into_iter().collect()
             }
-            57..=60 => self.line.first().map(|(key, _)| key.clone()).into_iter().collect(),
+            57..=58 => self.line.first().map(|(key, _)| key.clone()).into_iter().collect(),
+            // What comes just before the beginning was never there.
+            59..=60 => {
+                let first = self.line.first().map_or(1, |(key, _)| key.first);
+                vec![self.key(self.epoch, first.wrapping_sub(1) & i32::MAX, 1)]
+            }
             61..=67 => {
                 let first = after(self.next, rng.between(1, 6) as i32);
                 let mut keys = vec![self.key(self.epoch, first, 1)];
