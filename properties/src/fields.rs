@@ -329,11 +329,9 @@ impl Fields {
             if !asked.include_topic_authorized_operations {
                 is(&format!("what may be done to {name}"), topic.topic_authorized_operations, NOT_ASKED)?;
             }
-            let mut next = 0;
-            for partition in &topic.partitions {
+            for (next, partition) in (0..).zip(&topic.partitions) {
                 let place = format!("{name}-{}", partition.partition_index);
                 is("the next partition", partition.partition_index, next)?;
-                next += 1;
                 let replicas: BTreeSet<i32> = partition.replica_nodes.iter().copied().collect();
                 is(
                     &format!("the number of different replicas of {place}"),

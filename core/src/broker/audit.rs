@@ -132,6 +132,11 @@ impl Broker {
         }
     }
 
+    /// Whether anything of a replica is known to be damaged and not mended yet.
+    pub fn ails(&self) -> bool {
+        self.keeps_unnamed() || self.replicas.values().any(|replica| replica.ails() || replica.copying.is_installing())
+    }
+
     /// Whether a disk operation of it is under way, those of the journal and of the formation excepted: then files come and go.
     pub fn moves_files(&self) -> bool {
         self.ops.values().any(|owner| matches!(owner, Owner::Log(..) | Owner::Arrival(..) | Owner::Broom))

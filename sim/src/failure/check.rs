@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use crate::net::Weather;
 use crate::plan::{Fault, Plan, Target};
-use crate::scenario::{Act, ConsumerSpec, ProducerSpec, SECOND, Scenario, TopicSpec};
+use crate::scenario::{Act, ConsumerSpec, ProducerSpec, RawSpec, SECOND, Scenario, TopicSpec};
 
 /// What is wrong stands here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +51,9 @@ pub(super) fn check(scenario: &Scenario, plan: &Plan) -> Result<(), Wrong> {
     }
     for (nth, consumer) in scenario.consumers.iter().enumerate() {
         each("consumers", nth, of_consumer(consumer))?;
+    }
+    for (nth, raw) in scenario.raw.iter().enumerate() {
+        each("raw", nth, of_raw(raw))?;
     }
     for (nth, act) in scenario.ending.iter().enumerate() {
         each("ending", nth, of_act(scenario, act))?;
@@ -114,6 +117,8 @@ fn sizes(scenario: &Scenario) -> Result<(), Wrong> {
         ("segment (bytes)", sizes.segment, KIB..=u64::MAX),
         ("journal_block (bytes)", sizes.journal_block, 512..=u64::MAX),
         ("append (bytes)", sizes.append, 64..=u64::MAX),
+        ("producers", u64::from(sizes.producers), 1..=u64::from(u32::MAX)),
+        ("producer_silence (microseconds)", sizes.producer_silence, 1_000..=u64::MAX),
     ];
     let place = Place::Field("sizes");
     all.into_iter().try_for_each(|(what, value, range)| within(what, value, range).map_err(|what| (place, what)))
@@ -140,6 +145,12 @@ fn of_topic(scenario: &Scenario, topic: &TopicSpec) -> Result<(), String> {
         true => Err("a bound of times is negative".to_owned()),
         false => Ok(()),
     }
+}
+
+fn of_raw(raw: &RawSpec) -> Result<(), String> {
+    within("pause (microseconds)", raw.pause, 1_000..=LONG)?;
+    within("writers", raw.writers.into(), 1..=100)?;
+    within("leader_acks (in a thousand)", raw.leader_acks, PER_MILLE)
 }
 
 fn of_producer(producer: &ProducerSpec) -> Result<(), String> {

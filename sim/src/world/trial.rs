@@ -29,6 +29,7 @@ impl World {
         }
         let healed = host.process.as_ref().is_some_and(|process| {
             process.broker.status().ready
+                && !process.broker.ails()
                 && process
                     .broker
                     .audit(|file| host.disk.content(file))
