@@ -201,8 +201,7 @@ fn whoever_waits_can_ask_why() {
     assert_eq!(poll_all(&mut world, 100).len(), 30);
     assert_eq!(world.client.troubles(), []);
     let leaders: Vec<i32> = (0..3).map(|partition| world.cluster.partition("t", partition).leader).collect();
-    let refuses = |error| Box::new(move |_: &mut Cluster, _, _: &_| Deed::Refuse(error));
-    world.script = refuses(ErrorCode::KafkaStorageError);
+    world.script = Box::new(|_, _, _| Deed::Refuse(ErrorCode::KafkaStorageError));
     assert_eq!(poll(&mut world, 10).unwrap(), []);
     let told: Vec<String> = world.client.troubles().iter().map(ToString::to_string).collect();
     let all = (0..3).zip(leaders).map(|(at, leader)| format!("KAFKA_STORAGE_ERROR for t/{at} by broker {leader}"));
