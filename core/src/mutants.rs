@@ -178,6 +178,8 @@ pub enum Mutant {
     BeginsBehind,
     /// Ends are told in epoch 0, whoever leads.
     EndsInEpochZero,
+    /// A leader that has just heard of a newer term tells others that it leads in that one.
+    TellsNewestTerm,
     /// The file of a replaced formation record stays.
     OldWordsKept,
     /// The next epoch of a producer may begin at any sequence.
@@ -335,6 +337,11 @@ mod registry {
             "a broker goes on naming the first leader that it heard of",
         ),
         (Mutant::BeginsBehind, "begins-behind", "produce tells a log start behind the batch that it took"),
+        (
+            Mutant::TellsNewestTerm,
+            "tells-newest-term",
+            "a leader tells the newest term it heard of as the one it leads in",
+        ),
         (Mutant::EndsInEpochZero, "ends-in-epoch-zero", "the end of a partition is told with epoch 0, whoever leads"),
         (Mutant::StartKeepsRoom, "start-keeps-room", "a start leaves segment files as long as it finds them"),
         (Mutant::OldWordsKept, "old-words-kept", "the file of a replaced formation record stays"),

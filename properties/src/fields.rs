@@ -57,6 +57,7 @@ pub struct Fields {
     committed: BTreeMap<GroupId, Range>,
     /// What was said of a partition last on a connection.
     said: BTreeMap<(Line, GroupId), Range>,
+    epochs: BTreeMap<(Line, GroupId), i32>,
     /// Who was elected last, in which epoch, and when.
     elected: BTreeMap<GroupId, (i32, i32, u64)>,
     cluster: Option<String>,
@@ -111,7 +112,9 @@ impl Fields {
             (RequestBody::ListOffsets(asked), ResponseBody::ListOffsets(told)) => {
                 self.list_offsets(&asked, told, groups)
             }
-            (RequestBody::Metadata(asked), ResponseBody::Metadata(told)) => self.metadata(&asked, told, known, groups),
+            (RequestBody::Metadata(asked), ResponseBody::Metadata(told)) => {
+                self.metadata(line, &asked, told, known, groups)
+            }
             _ => Err("the answer is of another kind than the question".to_owned()),
         };
         if let Err(what) = wrong {
@@ -126,12 +129,14 @@ impl Fields {
         let line = (node, conn);
         self.asked.retain(|(of, _), _| *of != line);
         self.said.retain(|(of, _), _| *of != line);
+        self.epochs.retain(|(of, _), _| *of != line);
     }
 
     /// A broker is gone, and its connections with it.
     pub fn crashed(&mut self, node: NodeId) {
         self.asked.retain(|((of, _), _), _| *of != node);
         self.said.retain(|((of, _), _), _| *of != node);
+        self.epochs.retain(|((of, _), _), _| *of != node);
     }
 
     /// Whether no promise was broken so far.
@@ -292,6 +297,7 @@ impl Fields {
 
     fn metadata(
         &mut self,
+        line: Line,
         asked: &MetadataRequest,
         told: &MetadataResponse,
         known: u64,
@@ -344,8 +350,14 @@ impl Fields {
                     return Err(format!("{place} is held by {replicas:?}, and led by {leader} in epoch {epoch}"));
                 }
                 if let Some(group) = groups(Topic::of(name, topic.topic_id), partition.partition_index) {
+                    let before = self.epochs.insert((line, group), epoch).unwrap_or(0);
+                    if epoch < before {
+                        return Err(format!("the epoch of {place} went back from {before} to {epoch}"));
+                    }
                     let elected = self.elected.get(&group).filter(|(.., at)| *at < known);
-                    if let Some((node, in_epoch, _)) = elected.filter(|(_, newest, _)| *newest > epoch) {
+                    if let Some((node, in_epoch, _)) =
+                        elected.filter(|(node, newest, _)| (*node, *newest) != (leader, epoch))
+                    {
                         return Err(format!(
                             "{place} is said to be led by {leader} in epoch {epoch}, and {node} was elected in {in_epoch} long ago"
                         ));

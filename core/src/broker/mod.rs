@@ -142,6 +142,8 @@ struct Dying {
 struct Route {
     node: NodeId,
     term: Term,
+    /// That broker is gone since: it leads again only if it says so, and whoever led before it does not.
+    lost: bool,
 }
 
 /// One broker: a pure state machine.
@@ -561,20 +563,21 @@ impl Broker {
     fn route(&self, group: GroupId) -> Option<Route> {
         // What is older than what this broker knows itself would take clients back.
         let term = self.replicas.get(&group).map_or(Term(0), |replica| replica.raft.term());
-        let heard = self.routes.get(&group).copied().filter(|route| route.term >= term);
+        let heard = self.routes.get(&group).copied().filter(|route| route.term >= term && !route.lost);
         let own = self.replicas.get(&group).and_then(|replica| {
-            let node = if replica.is_helpless() {
+            let (node, term) = if replica.is_helpless() {
                 // Nobody else can say what is wrong.
-                Some(self.config.node)
+                (self.config.node, term)
             } else if replica.raft.leading() {
-                replica.raft.serving().then_some(self.config.node)
+                (self.config.node, replica.raft.serves_in()?)
             } else {
-                replica.raft.leader().map(|(node, _)| node).filter(|node| *node != self.config.node)
+                (replica.raft.leader().map(|(node, _)| node).filter(|node| *node != self.config.node)?, term)
             };
-            node.map(|node| Route { node, term: replica.raft.term() })
+            Some(Route { node, term, lost: false })
         });
         // Nobody else can say what is wrong.
-        let helpless = self.suspended.is_helpless(group).then_some(Route { node: self.config.node, term: Term(0) });
+        let helpless =
+            self.suspended.is_helpless(group).then_some(Route { node: self.config.node, term: Term(0), lost: false });
         match (heard, own.or(helpless)) {
             (Some(heard), Some(own)) => Some(if heard.term > own.term { heard } else { own }),
             (heard, own) => own.or(heard),

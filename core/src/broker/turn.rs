@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::machine::Outcome;
+use super::replica::Replica;
 use super::submit::COMMANDS_PER_ENVELOPE_MAX;
 use super::{Broker, Owner, Phase, Route, Waiting};
 use crate::controller::image::Image;
 use crate::effect::{DiskCommand, DiskResult, Effect, Effects, Halt};
 use crate::event::Event;
 use crate::formation::Formation;
-use crate::id::{GroupId, Index, NodeId};
+use crate::id::{GroupId, Index, NodeId, Term};
 use crate::journal::Ticket;
 use crate::kafka::ErrorCode;
 use crate::limits::{ENVELOPE_PAYLOAD_BYTES_MAX, STRANGE_ROUTES_MAX};
@@ -404,22 +405,23 @@ impl Broker {
 
     /// Tells the other brokers at once that this one leads a group now.
     fn announce(&mut self, group: GroupId) {
-        let Some(replica) = self.replicas.get(&group) else {
+        let Some(term) = self.replicas.get(&group).and_then(|replica| self.term_told(replica)) else {
             return;
         };
-        let term = replica.raft.term();
         for node in self.others() {
             self.envelope(node).leading.push((group, term));
         }
     }
 
+    /// The term in which others are told that this broker leads.
+    fn term_told(&self, replica: &Replica) -> Option<Term> {
+        let serves = replica.raft.serves_in()?;
+        Some(if self.config.mutants.planted(Mutant::TellsNewestTerm) { replica.raft.term() } else { serves })
+    }
+
     fn gossip(&mut self) {
-        let leading: Vec<_> = self
-            .replicas
-            .iter()
-            .filter(|(_, replica)| replica.raft.serving())
-            .map(|(group, replica)| (*group, replica.raft.term()))
-            .collect();
+        let leading: Vec<_> =
+            self.replicas.iter().filter_map(|(group, replica)| Some((*group, self.term_told(replica)?))).collect();
         if leading.is_empty() {
             return;
         }
@@ -445,7 +447,7 @@ impl Broker {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
-        self.routes.retain(|_, route| route.node != node);
+        self.routes.values_mut().filter(|route| route.node == node).for_each(|route| route.lost = true);
         for (group, replica) in &mut self.replicas {
             if replica.raft.lost(node) {
                 self.touched.insert(*group);
@@ -474,10 +476,11 @@ impl Broker {
                 continue;
             }
             let first = self.config.mutants.planted(Mutant::FirstLeaderForEver);
-            let known = self.routes.get(&group).is_some_and(|route| route.term >= term || first);
+            let newest = |route: &Route| route.term > term || (route.term == term && !route.lost);
+            let known = self.routes.get(&group).is_some_and(|route| newest(route) || first);
             if !known {
                 self.forget_strange_routes();
-                self.routes.insert(group, Route { node: from, term });
+                self.routes.insert(group, Route { node: from, term, lost: false });
                 self.admin_changed = true;
                 if group == GroupId::CONTROLLER {
                     self.register();

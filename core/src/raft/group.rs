@@ -197,6 +197,11 @@ impl Group {
         matches!(self.role, Role::Leading { serving: true, .. })
     }
 
+    /// In which term it serves, if it does. A word of a newer term may have come already, in which somebody else may lead.
+    pub fn serves_in(&self) -> Option<Term> {
+        self.serving().then_some(self.role_term)
+    }
+
     /// Whether it leads.
     pub fn leading(&self) -> bool {
         matches!(self.role, Role::Leading { .. })

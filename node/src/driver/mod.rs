@@ -192,6 +192,7 @@ impl<M: Machine> Driver<M> {
     }
 
     /// The data is in this directory: operators are told so when it has no room.
+    #[cfg_attr(madsim, allow(dead_code, reason = "a simulated disk is in no directory"))]
     pub(crate) fn keeps(&mut self, directory: &Path) {
         self.notes.directory = Some(directory.to_owned());
     }
