@@ -6,6 +6,7 @@
 mod brokers;
 mod clients;
 mod concern;
+mod door;
 mod epilogue;
 mod finish;
 mod full;
