@@ -22,7 +22,7 @@ use check::Place;
 const HEADER: &str = "tidelog-sim 1";
 
 /// The fields of a scenario that are lists: one line for each item.
-const LISTS: [&str; 4] = ["topics", "producers", "consumers", "ending"];
+const LISTS: [&str; 5] = ["topics", "producers", "consumers", "ending", "raw"];
 
 /// The text of a run.
 pub fn write(scenario: &Scenario, plan: &Plan) -> String {
